@@ -1,0 +1,187 @@
+"""An agent as the parent defined it, ready to be run (PROTOCOL.md, CMD-CREATE-AGENT).
+
+Building one is blocking (imports, schemas) and happens on a thread; what comes out is immutable and shared by all
+its runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic_ai import Agent
+from pydantic_ai.exceptions import UserError
+from pydantic_ai.models import Model
+from pydantic_ai.settings import ModelSettings
+from pydantic_ai.tools import RunContext
+from pydantic_ai.usage import UsageLimits
+
+from axon_port.agents.allow import Allowed
+from axon_port.agents.models import Endpoint, ModelFactory, UnusableModel, model_label
+from axon_port.agents.output import OUTPUT_TOOL, StructuredOutput, structured_output
+from axon_port.agents.schemas import Schema, SchemaCache
+from axon_port.agents.script import NAME as SCRIPT
+from axon_port.agents.templates import Template, parse_template
+from axon_port.agents.tools import ToolSpec, compile_tools
+from axon_port.wire import commands
+from axon_port.wire.errors import WireError, invalid_command, invalid_fields
+
+ModelSpec = str | commands.Endpoint | commands.Script
+
+_SETTINGS = TypeAdapter[ModelSettings](ModelSettings)
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """The models of a run, in the order in which they are tried. A script has no model to share."""
+
+    sources: tuple[Model | commands.Script, ...]
+    label: str
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """What agents are built with; one for each worker."""
+
+    allowed: Allowed
+    models: ModelFactory = field(default_factory=ModelFactory)
+    schemas: SchemaCache = field(default_factory=SchemaCache)
+
+
+@dataclass(frozen=True)
+class AgentDefinition:
+    """One agent. `command` holds the defaults that a run can replace."""
+
+    agent_id: str
+    command: commands.CreateAgent
+    agent: Agent[Any, Any]
+    model: ModelSource
+    tools: Mapping[str, ToolSpec]
+    instructions: tuple[Template, ...]
+    system_prompt: tuple[Template, ...]
+    output: StructuredOutput | None
+    deps_schema: Schema | None
+
+    @property
+    def label(self) -> str:
+        return self.model.label
+
+    @property
+    def tool_names(self) -> list[str]:
+        return list(self.tools)
+
+
+def build_agent(command: commands.CreateAgent, workshop: Workshop) -> AgentDefinition:
+    """The agent of a command. Blocking. Raises `WireError`: `InvalidAgent`, `ImportNotAllowed`, …"""
+    if command.model_settings is not None:
+        check_model_settings(command.model_settings)
+    system_prompt = templates(command.system_prompt)
+    output = None
+    if command.output_schema is not None:
+        output = build_output(command.output_schema, command.output_mode, workshop)
+    tools = compile_tools(
+        command.tools, timeout_ms=command.tool_timeout_ms, schemas=workshop.schemas, allowed=workshop.allowed
+    )
+    if output is not None and output.mode == "tool" and any(spec.name == OUTPUT_TOOL for spec in tools):
+        raise WireError("InvalidAgent", f"a tool is called {OUTPUT_TOOL!r} like the output tool: rename it")
+    return AgentDefinition(
+        agent_id=command.agent_id,
+        command=command,
+        agent=_new_agent(command, system_prompt),
+        model=build_models(cast("commands.Models", command.model), workshop),
+        tools={spec.name: spec for spec in tools},
+        instructions=templates(command.instructions),
+        system_prompt=system_prompt,
+        output=output,
+        deps_schema=None
+        if command.deps_schema is None
+        else workshop.schemas.compile(command.deps_schema, "`deps_schema`"),
+    )
+
+
+def build_models(models: Any, workshop: Workshop) -> ModelSource:
+    """Blocking: a provider's client is imported. Raises `WireError` `InvalidAgent`."""
+    specs: Sequence[ModelSpec] = models if isinstance(models, list) else [models]
+    sources = tuple(_source(spec, workshop.models) for spec in specs)
+    return ModelSource(sources, ", ".join(map(_label, specs)))
+
+
+def build_output(schema: Any, mode: Any, workshop: Workshop) -> StructuredOutput:
+    """Raises `WireError` `InvalidAgent` for a schema that is none."""
+    return structured_output(workshop.schemas.compile(schema, "`output_schema`"), mode or "tool")
+
+
+def templates(texts: str | Sequence[str] | None) -> tuple[Template, ...]:
+    """Raises `WireError` `InvalidAgent` for a broken one."""
+    if texts is None:
+        return ()
+    return tuple(parse_template(text) for text in ([texts] if isinstance(texts, str) else texts))
+
+
+def check_model_settings(settings: Mapping[str, Any]) -> None:
+    """Raises `WireError` `InvalidCommand` where a setting that pydantic-ai knows has the wrong shape."""
+    if "max_retries" in settings:
+        message = "the providers' clients make no retries of their own: use `retry`"
+        raise invalid_command(["model_settings", "max_retries"], message, "extra_forbidden")
+    try:
+        _SETTINGS.validate_python(settings)
+    except ValidationError as error:
+        raise invalid_fields(error, prefix=["model_settings"]) from None
+
+
+def usage_limits(*given: commands.UsageLimits | None) -> UsageLimits:
+    """pydantic-ai's limits, merged key by key; later ones win."""
+    merged: dict[str, Any] = {}
+    for limits in given:
+        if limits is not None:
+            merged.update(limits.model_dump(exclude_unset=True))
+    return UsageLimits(**merged)
+
+
+def _new_agent(command: commands.CreateAgent, system_prompt: Sequence[Template]) -> Agent[Any, Any]:
+    retries: dict[str, int] = {}
+    if command.retries is not None:
+        retries["tools"] = command.retries
+    if command.result_retries is not None:
+        retries["output"] = command.result_retries
+    try:
+        agent: Agent[Any, Any] = Agent(
+            name=command.agent_id,
+            deps_type=object,
+            model_settings=cast("ModelSettings | None", command.model_settings),
+            end_strategy=command.end_strategy or "graceful",
+            retries=cast("Any", retries) or None,
+        )
+    except UserError as error:
+        raise WireError("InvalidAgent", str(error)) from None
+    for template in system_prompt:
+        agent.system_prompt(_rendered(template))
+    return agent
+
+
+def _rendered(template: Template) -> Any:
+    def system_prompt(ctx: RunContext[Any]) -> str:
+        return template.render(ctx.deps)
+
+    return system_prompt
+
+
+def _source(spec: ModelSpec, factory: ModelFactory) -> Model | commands.Script:
+    if isinstance(spec, commands.Script):
+        return spec
+    try:
+        return factory.build(spec if isinstance(spec, str) else _endpoint(spec))
+    except UnusableModel as error:
+        raise WireError("InvalidAgent", str(error)) from None
+
+
+def _endpoint(spec: commands.Endpoint) -> Endpoint:
+    return Endpoint(spec.name, spec.base_url, spec.api_key)
+
+
+def _label(spec: ModelSpec) -> str:
+    if isinstance(spec, commands.Script):
+        return SCRIPT
+    return model_label(spec if isinstance(spec, str) else _endpoint(spec))

@@ -1,0 +1,399 @@
+"""One run of an agent, from the parent's fields to its outcome (PROTOCOL.md, RUN-*).
+
+`run` and `stream` take the same path: a plain run of the agent's graph, with a tap in the model's line. What a run
+leaves behind when it fails or is cancelled can be asked for at any time with `leftover`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal, cast
+
+import anyio
+import anyio.to_thread
+from pydantic_ai import Agent
+from pydantic_ai.exceptions import UserError
+from pydantic_ai.messages import (
+    FunctionToolCallEvent,
+    FunctionToolResultEvent,
+    ModelMessage,
+    ModelResponseStreamEvent,
+    PartDeltaEvent,
+    PartStartEvent,
+    TextPart,
+    TextPartDelta,
+    ThinkingPart,
+    ThinkingPartDelta,
+    ToolCallPart,
+    ToolCallPartDelta,
+    ToolReturnPart,
+)
+from pydantic_ai.models import Model, ModelRequestParameters
+from pydantic_ai.run import AgentRun
+from pydantic_ai.settings import ModelSettings
+from pydantic_ai.tools import DeferredToolRequests
+from pydantic_ai.usage import RunUsage
+from pydantic_graph import End
+
+from axon_port.agents import definition as definitions
+from axon_port.agents.definition import AgentDefinition, ModelSource, Workshop
+from axon_port.agents.history import dump_history, parse_history, resumable
+from axon_port.agents.host import Happened, Host
+from axon_port.agents.lines import Line, chain
+from axon_port.agents.output import PartialOutput, StructuredOutput
+from axon_port.agents.prompts import user_content
+from axon_port.agents.script import ScriptedModel
+from axon_port.agents.templates import Template
+from axon_port.agents.tools import ARGS_AFTER_APPROVAL, ToolBench
+from axon_port.wire import codec, commands
+from axon_port.wire.codec import JsonText
+from axon_port.wire.errors import WireError
+
+
+Priority = Literal["asap", "when_idle"]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a run ended with, as JSON values."""
+
+    result: Any
+    status: Literal["complete", "deferred"]
+    run_id: str
+    deferred: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """What a run had done so far: messages a next run can go on from, and what they cost."""
+
+    messages: JsonText | None
+    usage: dict[str, Any]
+    run_id: str | None
+
+
+class Execution:
+    """One run. Call `run` once; `leftover` and `enqueue` whenever."""
+
+    def __init__(
+        self,
+        definition: AgentDefinition,
+        command: commands.RunFields,
+        host: Host,
+        workshop: Workshop,
+        threads: anyio.CapacityLimiter,
+    ) -> None:
+        self._definition = definition
+        self._command = command
+        self._workshop = workshop
+        self._usage = RunUsage()
+        self._agent_run: AgentRun[Any, Any] | None = None
+        self._output: StructuredOutput | None = definition.output
+        self._bench = ToolBench(definition.tools, host, threads)
+        self._tap = RunTap(host, self, streaming=isinstance(command, commands.Stream))
+        self._host = host
+        self._prompts: list[tuple[commands.Prompt, Priority]] = []
+        self._over = False
+
+    @property
+    def output(self) -> StructuredOutput | None:
+        """What the run must end with, once that is known."""
+        return self._output
+
+    async def run(self) -> Outcome:
+        """Run to the end.
+
+        Raises `WireError` for input that cannot be used, and whatever pydantic-ai raises: failures.py knows what it
+        means to a parent.
+        """
+        command, defaults = self._command, self._definition.command
+        deps = self._deps()
+        instructions = self._instructions(deps)
+        history = parse_history(command.message_history) if command.message_history is not None else None
+        prompt = None if command.prompt is None else user_content(command.prompt)
+        if command.model_settings is not None:
+            definitions.check_model_settings(command.model_settings)
+        await self._choose_output()
+        model = self._line(await self._models())
+        agent = self._definition.agent
+        async with agent.iter(
+            prompt,
+            output_type=self._output_type(),
+            message_history=history,
+            model=model,
+            instructions=instructions,
+            deps=deps,
+            model_settings=cast("ModelSettings | None", command.model_settings),
+            usage_limits=definitions.usage_limits(defaults.usage_limits, command.usage_limits),
+            usage=self._usage,
+            metadata={**(defaults.metadata or {}), **(command.metadata or {})} or None,
+            toolsets=[self._bench] if self._definition.tools else None,
+        ) as agent_run:
+            self._agent_run = agent_run
+            for queued, priority in self._prompts:
+                self.enqueue(queued, priority)
+            await self._drive(agent, agent_run)
+            self._over = True
+        return self._outcome(agent_run)
+
+    def enqueue(self, prompt: commands.Prompt, priority: Priority) -> bool:
+        """Add to the run while it is under way: False where it has ended.
+
+        `asap`: with its next model request; `when_idle`: when it would otherwise end. In the last request of a run
+        either leads to one more. Raises `WireError` for a prompt that is none.
+        """
+        content = user_content(prompt)
+        if self._over:
+            return False
+        if self._agent_run is None:
+            self._prompts.append((prompt, priority))
+            return True
+        items = [content] if isinstance(content, str) else content
+        try:
+            self._agent_run.enqueue(*items, priority=priority)
+        except UserError:
+            # pydantic-ai has closed the queue: the run just ended.
+            return False
+        return True
+
+    def leftover(self) -> Leftover:
+        """Messages and usage up to now, half answers left out."""
+        run = self._agent_run
+        messages = None if self._command.messages == "none" else dump_history(resumable(self._messages()))
+        return Leftover(messages, usage_fields(self._usage), None if run is None else run.ctx.state.run_id)
+
+    def _messages(self, *, selection: str | None = None) -> Sequence[ModelMessage]:
+        if self._agent_run is None:
+            return []
+        everything = (selection or self._command.messages) == "all"
+        return self._agent_run.all_messages() if everything else self._agent_run.new_messages()
+
+    def _deps(self) -> Any:
+        command, defaults = self._command, self._definition.command
+        given = command.given("deps")
+        deps = command.deps if given else defaults.deps
+        schema = self._definition.deps_schema
+        if schema is not None:
+            if not given and not defaults.given("deps"):
+                raise WireError("InvalidDeps", "this agent needs `deps`, and neither it nor the run has any")
+            if faults := schema.faults(deps):
+                raise WireError("InvalidDeps", f"`deps` do not meet `deps_schema`: {faults[0]['msg']}", details=faults)
+        for template in self._definition.system_prompt:
+            template.render(deps)
+        return deps
+
+    def _instructions(self, deps: Any) -> list[str] | None:
+        given = self._command.instructions
+        texts: Sequence[Template] = self._definition.instructions if given is None else definitions.templates(given)
+        return [template.render(deps) for template in texts] or None
+
+    async def _choose_output(self) -> None:
+        schema = self._command.output_schema
+        if schema is None:
+            return
+        mode = self._definition.command.output_mode
+        self._output = await anyio.to_thread.run_sync(definitions.build_output, schema, mode, self._workshop)
+
+    def _output_type(self) -> Any:
+        target: Any = str if self._output is None else self._output.output_type
+        if any(spec.may_defer for spec in self._definition.tools.values()):
+            return [target, DeferredToolRequests]
+        return None if self._output is None else target
+
+    async def _models(self) -> ModelSource:
+        if self._command.model is None:
+            return self._definition.model
+        return await anyio.to_thread.run_sync(definitions.build_models, self._command.model, self._workshop)
+
+    def _line(self, source: ModelSource) -> Model:
+        command, defaults = self._command, self._definition.command
+        idle_ms = command.idle_timeout_ms or defaults.idle_timeout_ms
+        idle = None if idle_ms is None else idle_ms / 1000
+        retry = command.retry or defaults.retry
+        lines = [Line(self._model(one), self._tap, idle_timeout=idle, retry=retry) for one in source.sources]
+        return chain(lines, self._tap)
+
+    def _model(self, source: Model | commands.Script) -> Model:
+        return ScriptedModel(source.script, self._output) if isinstance(source, commands.Script) else source
+
+    async def _drive(self, agent: Agent[Any, Any], agent_run: AgentRun[Any, Any]) -> None:
+        watched = self._host.wants("tool_call") or self._host.wants("tool_return")
+        node = agent_run.next_node
+        while not isinstance(node, End) and agent_run.result is None:
+            if agent.is_model_request_node(node):
+                self._tap.begin_step()
+                self._bench.begin_step()
+            elif watched and agent.is_call_tools_node(node):
+                async with node.stream(agent_run.ctx) as events:
+                    async for event in events:
+                        self._hear_tool(event)
+            node = await agent_run.next(node)  # pyright: ignore[reportArgumentType]
+
+    def _hear_tool(self, event: Any) -> None:
+        if isinstance(event, FunctionToolCallEvent):
+            part = event.part
+            data = {"name": part.tool_name, "args": _args(part), "call_id": self._bench.call_id(part.tool_call_id)}
+            self._tap.tell("tool_call", data)
+        elif isinstance(event, FunctionToolResultEvent) and isinstance(event.part, ToolReturnPart):
+            part = event.part
+            content = JsonText(codec.encode(_json_content(part)))
+            data = {"name": part.tool_name, "content": content, "call_id": self._bench.call_id(part.tool_call_id)}
+            self._tap.tell("tool_return", data)
+
+    def _outcome(self, agent_run: AgentRun[Any, Any]) -> Outcome:
+        result = agent_run.result
+        if result is None:
+            raise RuntimeError("the run ended without a result")
+        run_id = agent_run.ctx.state.run_id
+        output: Any = result.output
+        if isinstance(output, DeferredToolRequests):
+            return Outcome(None, "deferred", run_id, {"calls": _deferred_calls(output)})
+        return Outcome(output, "complete", run_id)
+
+    def final_messages(self, status: str) -> JsonText | None:
+        """The messages of a run that ended, as its command asked for them."""
+        if self._command.messages == "none" and status == "complete":
+            return None
+        return dump_history(self._messages())
+
+    def usage(self) -> dict[str, Any]:
+        return usage_fields(self._usage)
+
+
+class RunTap:
+    """Hears a model's stream for one run and tells the host what it wants to know."""
+
+    def __init__(self, host: Host, execution: Execution, *, streaming: bool) -> None:
+        self._host = host
+        self._execution = execution
+        self._streaming = streaming
+        self._step = 0
+        self._sent = False
+        self._structured_text = False
+        self._output_tools: frozenset[str] = frozenset()
+        self._partials: dict[int, PartialOutput] = {}
+
+    @property
+    def streaming(self) -> bool:
+        return self._streaming
+
+    @property
+    def sent(self) -> bool:
+        return self._sent
+
+    def begin_step(self) -> None:
+        self._step += 1
+
+    def begin_answer(self, parameters: ModelRequestParameters) -> None:
+        self._sent = False
+        self._structured_text = parameters.output_mode in {"native", "prompted"}
+        self._output_tools = frozenset(tool.name for tool in parameters.output_tools)
+        self._partials = {}
+
+    def refine(self, parameters: ModelRequestParameters) -> ModelRequestParameters:
+        output = self._execution.output
+        return parameters if output is None else output.refine(parameters)
+
+    def retried(self) -> None:
+        self._host.note(Happened("model_retry"))
+
+    def tell(self, kind: Any, data: Any) -> None:
+        if self._host.wants(kind):
+            self._sent = True
+            self._host.chunk(kind, self._step, data)
+
+    def hear(self, event: ModelResponseStreamEvent) -> None:
+        if isinstance(event, PartDeltaEvent):
+            delta = event.delta
+            if isinstance(delta, TextPartDelta):
+                self._text(event.index, delta.content_delta)
+            elif isinstance(delta, ThinkingPartDelta):
+                if delta.content_delta:
+                    self.tell("thinking", delta.content_delta)
+            elif isinstance(delta, ToolCallPartDelta):
+                self._output_delta(event.index, delta.args_delta)
+        elif isinstance(event, PartStartEvent):
+            part = event.part
+            if isinstance(part, TextPart):
+                self._text(event.index, part.content)
+            elif isinstance(part, ThinkingPart):
+                if part.content:
+                    self.tell("thinking", part.content)
+            elif isinstance(part, ToolCallPart) and part.tool_name in self._output_tools:
+                self._partials[event.index] = self._new_partial()
+                self._output_delta(event.index, part.args)
+
+    def _text(self, index: int, text: str) -> None:
+        if not text:
+            return
+        if not self._structured_text:
+            self.tell("text", text)
+            return
+        if index not in self._partials:
+            self._partials[index] = self._new_partial()
+        self._output_delta(index, text)
+
+    def _output_delta(self, index: int, piece: str | Mapping[str, Any] | None) -> None:
+        partial = self._partials.get(index)
+        if partial is None or not piece:
+            return
+        partial.add(piece if isinstance(piece, str) else codec.encode(piece).decode())
+        self.tell("output", partial)
+
+    def _new_partial(self) -> PartialOutput:
+        output = self._execution.output
+        return PartialOutput(None if output is None else output.wrap_key)
+
+
+def usage_fields(usage: RunUsage) -> dict[str, Any]:
+    """`usage` as a parent sees it: the counts that are always there, and what else the provider gave."""
+    fields: dict[str, Any] = {
+        "requests": usage.requests,
+        "input_tokens": usage.input_tokens,
+        "output_tokens": usage.output_tokens,
+        "total_tokens": usage.input_tokens + usage.output_tokens,
+        "tool_calls": usage.tool_calls,
+    }
+    for name in (
+        "cache_write_tokens",
+        "cache_read_tokens",
+        "output_reasoning_tokens",
+        "input_audio_tokens",
+        "cache_audio_read_tokens",
+        "output_audio_tokens",
+    ):
+        if count := getattr(usage, name, 0):
+            fields[name] = count
+    if usage.details:
+        fields["details"] = dict(usage.details)
+    if usage.cost is not None:
+        fields["cost_usd"] = float(usage.cost)
+    return fields
+
+
+NOTHING_USED: Final = usage_fields(RunUsage())
+"""The usage of a run that ended before it began."""
+
+
+def _args(part: ToolCallPart) -> Any:
+    try:
+        return part.args_as_dict(raise_if_invalid=True)
+    except (ValueError, AssertionError):
+        return part.args
+
+
+def _json_content(part: ToolReturnPart) -> Any:
+    return part.model_response_object() if not isinstance(part.content, str) else part.content
+
+
+def _deferred_calls(requests: DeferredToolRequests) -> list[dict[str, Any]]:
+    calls: list[dict[str, Any]] = []
+    for part in [*requests.calls, *requests.approvals]:
+        metadata = requests.metadata.get(part.tool_call_id) or {}
+        call = {"call_id": part.tool_call_id, "name": part.tool_name}
+        call["args"] = metadata.get(ARGS_AFTER_APPROVAL, _args(part))
+        if part in requests.approvals:
+            call["approval"] = True
+        calls.append(call)
+    return calls

@@ -1,0 +1,154 @@
+"""From an exception to an error type, in one place (PROTOCOL.md, ERR-*).
+
+What is not listed here is a fault of the worker: `InternalError`, with a general message; the traceback goes to the
+log and not to the wire.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_ai.exceptions import (
+    ContentFilterError,
+    FallbackExceptionGroup,
+    ModelAPIError,
+    ModelConnectionError,
+    ModelHTTPError,
+    ModelTimeoutError,
+    ToolRetryError,
+    UnexpectedModelBehavior,
+    UsageLimitExceeded,
+    UserError,
+)
+
+from axon_port.wire.errors import MAX_REPORTED_FAULTS, WireError, retryable_status
+from axon_port.wire.events import MAX_MESSAGE_CHARACTERS, shortened
+
+OUTPUT_RETRIES_SPENT = "Exceeded maximum output retries"
+TOOL_RETRIES_SPENT = "exceeded max retries count"
+"""How pydantic-ai words the end of its two budgets; both come as `UnexpectedModelBehavior`."""
+
+MAX_BODY_CHARACTERS = 4_096
+"""Of a provider's error body. A page of HTML tells nobody more than its beginning."""
+
+
+def wire_error(error: BaseException) -> WireError | None:
+    """The error a parent sees for `error`, or None where it is the worker's own fault."""
+    match error:
+        case WireError():
+            return error
+        case FallbackExceptionGroup():
+            return _last_of_all(error)
+        case ModelHTTPError():
+            return _http_error(error)
+        case ModelTimeoutError():
+            return WireError("ModelTimeout", _text(error), details=_model_details(error))
+        case ModelConnectionError():
+            return WireError("ModelConnectionError", _text(error), details=_model_details(error))
+        case ModelAPIError():
+            return _api_error(error)
+        case ContentFilterError():
+            return WireError("ContentFilter", _text(error))
+        case UsageLimitExceeded():
+            return WireError("UsageLimitExceeded", _text(error))
+        case UnexpectedModelBehavior():
+            return _unexpected(error)
+        case UserError():
+            return WireError("InvalidAgent", _text(error))
+        case _:
+            return None
+
+
+def internal_error() -> WireError:
+    """What the wire says of a fault of our own."""
+    return WireError("InternalError", "the worker failed on this command; its log has the traceback")
+
+
+def _http_error(error: ModelHTTPError) -> WireError:
+    details = {"status_code": error.status_code, "model": error.model_name, "body": _body(error.body)}
+    return WireError(
+        "ModelHTTPError",
+        f"{error.model_name} answered with HTTP status {error.status_code}{_said(error.body)}",
+        details=details,
+        retryable=retryable_status(error.status_code),
+        retry_after_ms=None if error.retry_after is None else math.ceil(error.retry_after * 1000),
+    )
+
+
+def _api_error(error: ModelAPIError) -> WireError:
+    # An error event inside a stream, without a status: the answer broke off.
+    details = {**_model_details(error), "body": _body(error.body)}
+    return WireError("ModelConnectionError", _text(error), details=details)
+
+
+def _unexpected(error: UnexpectedModelBehavior) -> WireError:
+    text = _text(error)
+    if text.startswith(OUTPUT_RETRIES_SPENT):
+        faults = output_faults(error.__cause__)
+        return WireError("ValidationError", f"no valid output within the retries: {text}", details=faults)
+    if TOOL_RETRIES_SPENT in text:
+        return WireError("ToolRetriesExceeded", text.split(". Consider", 1)[0], details=output_faults(error.__cause__))
+    return WireError("UnexpectedModelBehavior", text)
+
+
+def output_faults(cause: BaseException | None) -> Any:
+    """The last errors that the model was told, as faults of `{"loc", "msg", "type"}`."""
+    while cause is not None:
+        if isinstance(cause, ValidationError):
+            found = cause.errors(include_url=False, include_context=False, include_input=False)[:MAX_REPORTED_FAULTS]
+            return [{"loc": list(fault["loc"]), "msg": fault["msg"], "type": fault["type"]} for fault in found]
+        if cause.__cause__ is None and str(cause):
+            content = cause.tool_retry.content if isinstance(cause, ToolRetryError) else str(cause)
+            return [{"loc": [], "msg": shortened(str(content), MAX_MESSAGE_CHARACTERS), "type": "retry"}]
+        cause = cause.__cause__
+    return []
+
+
+def _last_of_all(group: FallbackExceptionGroup) -> WireError:
+    attempts = [attempt_summary(error) for error in group.exceptions]
+    last = wire_error(group.exceptions[-1]) or internal_error()
+    details: dict[str, Any] = dict(last.details) if isinstance(last.details, dict) else {}
+    return WireError(
+        last.error_type,
+        f"all models failed, the last with: {last.message}",
+        details={**details, "attempts": attempts},
+        retryable=last.retryable,
+        retry_after_ms=last.retry_after_ms,
+    )
+
+
+def attempt_summary(error: Exception) -> dict[str, Any]:
+    """One failed attempt of a list of models: `{"model", "error_type", "message"}`."""
+    seen = wire_error(error) or internal_error()
+    model = error.model_name if isinstance(error, ModelAPIError) else None
+    return {"model": model, "error_type": seen.error_type, "message": seen.message}
+
+
+def _model_details(error: ModelAPIError) -> dict[str, Any]:
+    return {"model": error.model_name}
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return shortened(str(error), MAX_MESSAGE_CHARACTERS) or type(error).__name__
+    except Exception:  # noqa: BLE001  an exception's own __str__ can fail, and the run must end all the same
+        return type(error).__name__
+
+
+def _said(body: object | None) -> str:
+    if isinstance(body, dict):
+        inner: Any = body.get("error", body)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+        said: Any = inner.get("message") if isinstance(inner, dict) else inner  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+        if isinstance(said, str):
+            return f": {shortened(said, 500)}"
+    return ""
+
+
+def _body(body: object | None) -> Any:
+    if isinstance(body, str):
+        return shortened(body, MAX_BODY_CHARACTERS)
+    if body is None or isinstance(body, dict | list | int | float):
+        return body  # pyright: ignore[reportUnknownVariableType]
+    return shortened(repr(body), MAX_BODY_CHARACTERS)

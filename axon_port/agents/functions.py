@@ -1,0 +1,71 @@
+"""Tools that are Python functions of the worker (PROTOCOL.md, TOOL-PYTHON).
+
+A plain function runs in a thread of its own and is not waited for once nobody wants its answer; a coroutine runs on
+the loop. Whatever a function raises, one answer comes of it: `SystemExit` would end the event loop, a stray
+`CancelledError` would leave no answer at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+from typing import Any
+
+import anyio
+import anyio.to_thread
+from pydantic_ai.exceptions import ApprovalRequired, CallDeferred, ModelRetry, ToolFailed
+from pydantic_ai.tools import RunContext
+from pydantic_ai.tools import Tool as FunctionTool
+
+from axon_port.agents.host import Call
+from axon_port.agents.tools import ToolFault
+from axon_port.wire.errors import WireError
+
+_logger = logging.getLogger("axon_port.tools")
+
+_SAID_TO_PYDANTIC_AI = (ModelRetry, ToolFailed, CallDeferred, ApprovalRequired)
+
+
+async def call_function(
+    tool: FunctionTool[Any], call: Call, ctx: RunContext[Any], threads: anyio.CapacityLimiter
+) -> Any:
+    """What the function returned.
+
+    Raises what pydantic-ai has a meaning for (`ModelRetry`, `ToolFailed`, …), `TimeoutError` where the deadline of the
+    caller passed, and `ToolFault` for everything else.
+    """
+    schema = tool.function_schema
+    args: dict[str, Any] = schema.validator.validate_python(call.args)
+    positional, keywords = schema._call_args(args, ctx)  # pyright: ignore[reportPrivateUsage]
+    try:
+        if schema.is_async:
+            return await schema.function(*positional, **keywords)
+        bound = functools.partial(_guarded, schema.function, *positional, **keywords)
+        return await anyio.to_thread.run_sync(bound, limiter=threads, abandon_on_cancel=True)
+    except (*_SAID_TO_PYDANTIC_AI, WireError):
+        raise
+    except asyncio.CancelledError as error:
+        if (task := asyncio.current_task()) is not None and task.cancelling():
+            raise
+        raise _fault(call, error) from error
+    except BaseException as error:
+        raise _fault(call, error) from error
+
+
+class _Left(Exception):
+    """A thread's function raised what must not travel through an event loop."""
+
+
+def _guarded(function: Any, *args: Any, **keywords: Any) -> Any:
+    try:
+        return function(*args, **keywords)
+    except Exception:
+        raise
+    except BaseException as error:
+        raise _Left(repr(error)) from error
+
+
+def _fault(call: Call, error: BaseException) -> ToolFault:
+    _logger.error("tool %s raised %s", call.name, type(error).__name__, exc_info=error)
+    return ToolFault(f"tool {call.name} raised {type(error).__name__}; the worker's log has the traceback")

@@ -1,0 +1,242 @@
+"""The line to a model, for one run: taps a stream, watches for silence, tries again, and refuses half answers.
+
+A `Line` wraps the model that pydantic-ai was given, so that a whole run goes through a plain `agent.run`: a request
+is answered by consuming the model's stream here and handing each delta on, which costs a twentieth of pydantic-ai's
+own event stream. Whatever a provider does wrong inside a request becomes one of pydantic-ai's API errors here and
+nowhere else (PROTOCOL.md, MODEL-*).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, Protocol
+
+import anyio
+import anyio.lowlevel
+from pydantic_ai.exceptions import (
+    ContentFilterError,
+    ModelAPIError,
+    ModelConnectionError,
+    ModelHTTPError,
+    ModelTimeoutError,
+    UnexpectedModelBehavior,
+    UserError,
+)
+from pydantic_ai.messages import ModelMessage, ModelRequestAttempt, ModelResponse, ModelResponseStreamEvent
+from pydantic_ai.models import Model, ModelRequestParameters, StreamedResponse
+from pydantic_ai.models.fallback import FallbackModel
+from pydantic_ai.models.wrapper import WrapperModel
+from pydantic_ai.settings import ModelSettings, merge_model_settings
+
+from axon_port.wire.commands import RetryPolicy
+from axon_port.wire.errors import retryable_status
+
+TURN_EVERY: Final = 64
+"""Deltas after which others get a turn of the event loop; a model that never waits would hold it."""
+
+CLOSE_SECONDS: Final = 1.0
+"""How long a stream that is given up may take to close its connection."""
+
+_ONCE: Final = RetryPolicy(attempts=1)
+
+_TIMES_BYTES: Final = ("openai", "anthropic", "google", "groq", "mistral", "cohere", "cerebras", "openrouter", "ollama")
+"""pydantic-ai's model modules whose HTTP client times the wait for each byte (`timeout` in the model settings)."""
+
+
+class ScriptEnded(UnexpectedModelBehavior):
+    """A script ran out of turns. It is the answer that cannot be used, not a line that broke."""
+
+
+class Tap(Protocol):
+    """Who hears a model's stream."""
+
+    @property
+    def streaming(self) -> bool:
+        """Whether requests are made as streams."""
+        ...
+
+    @property
+    def sent(self) -> bool:
+        """Whether anything of the answer under way has gone out: then it cannot be asked for again."""
+        ...
+
+    def begin_answer(self, parameters: ModelRequestParameters) -> None: ...
+
+    def hear(self, event: ModelResponseStreamEvent) -> None: ...
+
+    def retried(self) -> None: ...
+
+    def refine(self, parameters: ModelRequestParameters) -> ModelRequestParameters:
+        """The request with the schemas as the parent wrote them."""
+        ...
+
+
+class Line(WrapperModel):
+    """One model as one run sees it. Make a new one for each run; the model behind it is shared."""
+
+    def __init__(self, wrapped: Model, tap: Tap, *, idle_timeout: float | None, retry: RetryPolicy | None) -> None:
+        super().__init__(wrapped)
+        self._tap = tap
+        self._idle = idle_timeout
+        self._retry = retry or _ONCE
+        self._by_bytes = _times_bytes(wrapped)
+
+    async def request(
+        self,
+        messages: list[ModelMessage],
+        model_settings: ModelSettings | None,
+        model_request_parameters: ModelRequestParameters,
+    ) -> ModelResponse:
+        parameters = self._tap.refine(model_request_parameters)
+        settings = self._timed(model_settings)
+        failed: list[ModelRequestAttempt] = []
+        while True:
+            self._tap.begin_answer(parameters)
+            started, clock = datetime.now(UTC), time.monotonic()
+            try:
+                response = await self._attempt(messages, settings, parameters)
+            except Exception as error:
+                failure = self._understood(error)
+                failed.append(self._record(failure, started, time.monotonic() - clock))
+                if len(failed) >= self._retry.attempts or self._tap.sent or not _may_pass(failure):
+                    _tell_attempts(failure, failed)
+                    raise failure from (None if failure is error else error)
+                self._tap.retried()
+                await anyio.sleep(self._wait(len(failed), failure))
+            else:
+                return _with_attempts(response, failed)
+
+    @asynccontextmanager
+    async def request_stream(self, *args: Any, **kwargs: Any) -> AsyncIterator[StreamedResponse]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Used where an agent written in Python streams by itself: no tap, no second attempt."""
+        async with self.wrapped.request_stream(*args, **kwargs) as stream:
+            yield stream
+
+    async def _attempt(
+        self, messages: list[ModelMessage], settings: ModelSettings | None, parameters: ModelRequestParameters
+    ) -> ModelResponse:
+        clock = None if self._by_bytes else self._idle
+        if self._tap.streaming:
+            response = await self._listened(messages, settings, parameters, clock)
+        else:
+            async with asyncio.timeout(clock):
+                response = await self.wrapped.request(messages, settings, parameters)
+        return self._finished(response)
+
+    async def _listened(
+        self,
+        messages: list[ModelMessage],
+        settings: ModelSettings | None,
+        parameters: ModelRequestParameters,
+        clock: float | None,
+    ) -> ModelResponse:
+        loop = asyncio.get_running_loop()
+        async with (
+            asyncio.timeout(clock) as silence,
+            self.wrapped.request_stream(messages, settings, parameters) as stream,
+            _closing(stream),
+        ):
+            heard = 0
+            async for event in stream:
+                self._tap.hear(event)
+                heard += 1
+                if heard % TURN_EVERY == 0:
+                    await anyio.lowlevel.checkpoint()
+                if clock is not None:
+                    silence.reschedule(loop.time() + clock)
+        return stream.get()
+
+    def _timed(self, settings: ModelSettings | None) -> ModelSettings | None:
+        if self._idle is None or not self._by_bytes:
+            return settings
+        given = (settings or {}).get("timeout")
+        shorter = min(self._idle, given) if isinstance(given, int | float) else self._idle
+        return merge_model_settings(settings, ModelSettings(timeout=shorter))
+
+    def _finished(self, response: ModelResponse) -> ModelResponse:
+        if response.state in {"incomplete", "interrupted"} or (self._by_bytes and not _provider_finished(response)):
+            raise ModelConnectionError(self.model_name, "the answer ended without the provider's finish", phase="read")
+        return response
+
+    def _understood(self, error: Exception) -> Exception:
+        if isinstance(error, ModelAPIError | ContentFilterError | UserError | ScriptEnded):
+            return error
+        if isinstance(error, TimeoutError):
+            limit = 0 if self._idle is None else round(self._idle * 1000)
+            return ModelTimeoutError(self.model_name, f"{self.model_name} was silent for {limit} ms")
+        message = f"the answer of {self.model_name} could not be read: {type(error).__name__}"
+        return ModelConnectionError(self.model_name, message, phase="read")
+
+    def _record(self, failure: Exception, started: datetime, seconds: float) -> ModelRequestAttempt:
+        return ModelRequestAttempt(
+            model_name=self.model_name,
+            provider_name=self.system,
+            outcome="error",
+            error=f"{type(failure).__name__}: {failure}",
+            timestamp=started,
+            duration=timedelta(seconds=seconds),
+        )
+
+    def _wait(self, attempt: int, failure: Exception) -> float:
+        asked = failure.retry_after if isinstance(failure, ModelAPIError) else None
+        if asked is not None:
+            return asked
+        ceiling = min(self._retry.max_ms, self._retry.base_ms * 2 ** min(attempt - 1, 32))
+        return ceiling * random.uniform(0.5, 1.0) / 1000
+
+
+def chain(lines: list[Line], tap: Tap) -> Model:
+    """A list of models, each tried when the one before it has failed; never after something has gone out."""
+    if len(lines) == 1:
+        return lines[0]
+
+    def moves_on(error: Exception) -> bool:
+        return isinstance(error, ModelAPIError) and not tap.sent
+
+    return FallbackModel(lines[0], *lines[1:], fallback_on=moves_on)
+
+
+@asynccontextmanager
+async def _closing(stream: StreamedResponse) -> AsyncIterator[None]:
+    # A stream that is given up holds its connection until it is collected, unless it is closed.
+    try:
+        yield
+    except BaseException:
+        with anyio.CancelScope(shield=True), anyio.move_on_after(CLOSE_SECONDS):
+            await stream.cancel()
+        raise
+
+
+def _times_bytes(model: Model) -> bool:
+    modules = (f"pydantic_ai.models.{name}" for name in _TIMES_BYTES)
+    return any(kind.__module__.startswith(tuple(modules)) for kind in type(model).__mro__)
+
+
+def _provider_finished(response: ModelResponse) -> bool:
+    # pydantic-ai fills in a `finish_reason` for some answers that broke off; what the provider itself said stands in
+    # the details. A refusal has none there and says so in `finish_reason`.
+    said = (response.provider_details or {}).get("finish_reason")
+    if response.state == "suspended" or response.finish_reason == "content_filter":
+        return True
+    return said not in {None, "in_progress", "queued"}
+
+
+def _may_pass(failure: Exception) -> bool:
+    if isinstance(failure, ModelHTTPError):
+        return retryable_status(failure.status_code)
+    return isinstance(failure, ModelConnectionError)
+
+
+def _with_attempts(response: ModelResponse, failed: list[ModelRequestAttempt]) -> ModelResponse:
+    return replace(response, failed_attempts=[*failed, *(response.failed_attempts or [])]) if failed else response
+
+
+def _tell_attempts(failure: Exception, failed: list[ModelRequestAttempt]) -> None:
+    if len(failed) > 1:
+        failure.add_note(f"{len(failed)} attempts")

@@ -1,0 +1,145 @@
+"""Structured output: any JSON Schema, sent to the model as it is and checked by a real validator (OUT-SCHEMA).
+
+pydantic-ai would translate the schema; this module gives it a type that translates nothing. The model's request
+gets the parent's schema in its place (`refine`), the answer is checked by `schemas.py`, and what fails goes back to
+the model with paths and reasons.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Final, Literal, cast
+
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic_ai.models import ModelRequestParameters
+from pydantic_ai.output import NativeOutput, PromptedOutput, ToolOutput
+from pydantic_core import CoreSchema, core_schema, from_json
+
+from axon_port.agents.schemas import Schema, checked
+
+OUTPUT_TOOL: Final = "final_result"
+"""pydantic-ai's name of the tool whose arguments are the result."""
+
+WRAP_KEY: Final = "response"
+"""A tool's arguments are an object: a result that is none travels under this key, to the model and back."""
+
+OutputMode = Literal["tool", "native", "prompted"]
+
+
+@dataclass(frozen=True, slots=True)
+class StructuredOutput:
+    """What a run must end with."""
+
+    schema: Schema
+    mode: OutputMode
+    output_type: Any
+    wrap_key: str | None
+    sent_schema: dict[str, Any]
+
+    def wrapped(self, value: Any) -> Any:
+        """The arguments, or the JSON, with which a model would give `value`."""
+        return value if self.wrap_key is None else {self.wrap_key: value}
+
+    def refine(self, parameters: ModelRequestParameters) -> ModelRequestParameters:
+        """The request with the parent's schema where pydantic-ai knows only a placeholder."""
+        tools = [replace(tool, parameters_json_schema=self.sent_schema) for tool in parameters.output_tools]
+        target = parameters.output_object
+        if target is not None:
+            target = replace(target, json_schema=self.sent_schema)
+        return replace(parameters, output_tools=tools, output_object=target)
+
+
+def structured_output(schema: Schema, mode: OutputMode) -> StructuredOutput:
+    """The output of a run with this schema."""
+    raw = schema.raw
+    is_object = isinstance(raw, dict) and raw.get("type") == "object"
+    wrap_key = None if is_object else WRAP_KEY
+    kind = _kind(schema, wrap_key)
+    title = raw.get("title") if isinstance(raw, dict) else None
+    name = title if isinstance(title, str) else None
+    description = raw.get("description") if isinstance(raw, dict) else None
+    about = description if isinstance(description, str) else None
+    match mode:
+        case "native":
+            output_type: Any = NativeOutput(kind, name=name, description=about)
+        case "prompted":
+            output_type = PromptedOutput(kind, name=name, description=about)
+        case "tool":
+            output_type = ToolOutput(kind, name=OUTPUT_TOOL, description=about)
+    sent = cast("dict[str, Any]", raw) if is_object else _wrapped_schema(raw)
+    return StructuredOutput(schema, mode, output_type, wrap_key, sent)
+
+
+class PartialOutput:
+    """A structured result while it grows: JSON text in pieces, and the value it makes so far."""
+
+    def __init__(self, wrap_key: str | None) -> None:
+        self._pieces: list[str] = []
+        self._wrap_key = wrap_key
+
+    def add(self, piece: str) -> None:
+        self._pieces.append(piece)
+
+    def value(self) -> tuple[bool, Any]:
+        """Whether there is a value yet, and it."""
+        text = "".join(self._pieces)
+        self._pieces = [text]
+        try:
+            value: Any = from_json(text, allow_partial="trailing-strings", allow_inf_nan=False)
+        except ValueError:
+            return False, None
+        if self._wrap_key is None:
+            return True, value
+        if isinstance(value, dict) and self._wrap_key in value:
+            return True, cast("dict[str, Any]", value)[self._wrap_key]
+        return False, None
+
+
+def _kind(schema: Schema, wrap_key: str | None) -> type[Any]:
+    def check(value: Any) -> Any:
+        return checked(schema, value, unwrap=wrap_key)
+
+    class JsonInstance:
+        """An instance of a JSON Schema. pydantic-ai asks it for two schemas and gets two that say nothing."""
+
+        __is_model_like__ = True
+
+        @classmethod
+        def __get_pydantic_core_schema__(cls, _source: Any, _handler: GetCoreSchemaHandler) -> CoreSchema:
+            return core_schema.no_info_after_validator_function(check, core_schema.any_schema())
+
+        @classmethod
+        def __get_pydantic_json_schema__(cls, _schema: CoreSchema, _handler: GetJsonSchemaHandler) -> dict[str, Any]:
+            return {"type": "object", "title": OUTPUT_TOOL}
+
+    return JsonInstance
+
+
+def _wrapped_schema(raw: dict[str, Any] | bool) -> dict[str, Any]:
+    inner = _moved(raw, f"#/properties/{WRAP_KEY}") if isinstance(raw, dict) and "$id" not in raw else raw
+    wrapped: dict[str, Any] = {
+        "type": "object",
+        "properties": {WRAP_KEY: inner},
+        "required": [WRAP_KEY],
+        "additionalProperties": False,
+    }
+    if isinstance(inner, dict) and "$schema" in inner:
+        wrapped["$schema"] = cast("dict[str, Any]", inner).pop("$schema")
+    return wrapped
+
+
+def _moved(raw: Any, base: str) -> Any:
+    """A copy in which references into the schema itself point to where it now stands."""
+    if isinstance(raw, list):
+        return [_moved(item, base) for item in cast("list[Any]", raw)]
+    if not isinstance(raw, dict):
+        return raw
+    moved: dict[str, Any] = {}
+    for key, value in cast("dict[str, Any]", raw).items():
+        if key in {"$ref", "$dynamicRef"} and isinstance(value, str) and (value == "#" or value.startswith("#/")):
+            moved[key] = base + value[1:]
+        elif key in {"const", "enum", "default", "examples"}:
+            moved[key] = value
+        else:
+            moved[key] = _moved(value, base)
+    return moved

@@ -1,0 +1,33 @@
+"""Prompts of every kind, as pydantic-ai takes them (PROTOCOL.md, RUN-PROMPT)."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Sequence
+
+from pydantic_ai.messages import AudioUrl, BinaryContent, DocumentUrl, ImageUrl, UserContent, VideoUrl
+
+from axon_port.wire.commands import BinaryPart, TextPart, UrlPart
+from axon_port.wire.errors import invalid_command
+
+_URLS = {"image_url": ImageUrl, "audio_url": AudioUrl, "video_url": VideoUrl, "document_url": DocumentUrl}
+
+
+def user_content(prompt: str | Sequence[TextPart | UrlPart | BinaryPart]) -> str | list[UserContent]:
+    """Raises `WireError` `InvalidCommand` for data that is no base64."""
+    if isinstance(prompt, str):
+        return prompt
+    return [_content(part, place) for place, part in enumerate(prompt)]
+
+
+def _content(part: TextPart | UrlPart | BinaryPart, place: int) -> UserContent:
+    if isinstance(part, TextPart):
+        return part.text
+    if isinstance(part, UrlPart):
+        return _URLS[part.type](url=part.url, media_type=part.media_type)
+    try:
+        data = base64.b64decode(part.data, validate=True)
+    except binascii.Error:
+        raise invalid_command(["prompt", place, "data"], "the data is not base64") from None
+    return BinaryContent(data=data, media_type=part.media_type)

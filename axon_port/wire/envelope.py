@@ -1,0 +1,83 @@
+"""The first look at a command: a type that is known, an id that can be used (PROTOCOL.md, ENV-*).
+
+It runs on the reader's thread before pydantic is imported, so it knows names only; the fields are checked by
+commands.py.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, NamedTuple, cast
+
+from axon_port.wire.errors import WireError, invalid_command
+
+Id = str | int
+
+EXCHANGES: Final = frozenset(
+    {
+        "create_agent",
+        "delete_agent",
+        "list_agents",
+        "run",
+        "stream",
+        "cancel",
+        "enqueue",
+        "ping",
+        "stats",
+        "set_log_level",
+        "shutdown",
+    }
+)
+"""Commands that get one terminal frame with their own id."""
+
+ANSWERS: Final = frozenset({"tool_result", "approval", "credit"})
+"""Commands that act on a run and carry its id; a mistake in one is an error with `id: null`."""
+
+MAX_ID_LENGTH: Final = 256
+
+
+class Envelope(NamedTuple):
+    """A command's type and id, and all its fields."""
+
+    type: str
+    id: Id
+    fields: dict[str, Any]
+
+
+class Refused(Exception):
+    """A frame that is no command. `id` is the one to answer with: null where none could be read."""
+
+    def __init__(self, error: WireError, frame_id: Id | None) -> None:
+        super().__init__(error.message)
+        self.error = error
+        self.id = frame_id
+
+
+def open_envelope(value: object) -> Envelope:
+    """The type and the id of a decoded frame. Raises `Refused`."""
+    if not isinstance(value, dict):
+        raise Refused(WireError("InvalidCommand", "a command is a JSON object with `type` and `id`"), None)
+    fields = cast("dict[str, Any]", value)
+    frame_id = readable_id(fields)
+    kind = fields.get("type")
+    if not isinstance(kind, str):
+        raise Refused(invalid_command(["type"], "a command needs a `type`, a string", "missing"), frame_id)
+    if kind not in EXCHANGES and kind not in ANSWERS:
+        shown = kind[:MAX_ID_LENGTH]
+        error = WireError("UnknownCommand", f"there is no command of type {shown!r}", details={"type": shown})
+        raise Refused(error, frame_id)
+    if frame_id is None:
+        message = "a command needs an `id`: a string of 1 to 256 characters or a 64-bit signed integer"
+        raise Refused(invalid_command(["id"], message, "id"), None)
+    return Envelope(kind, frame_id, fields)
+
+
+def readable_id(value: object) -> Id | None:
+    """The id of a decoded frame, or None where there is none that could be sent back."""
+    if not isinstance(value, dict):
+        return None
+    found: object = cast("dict[str, object]", value).get("id")
+    if isinstance(found, bool):
+        return None
+    if isinstance(found, int):
+        return found if -(2**63) <= found < 2**63 else None
+    return found if isinstance(found, str) and 1 <= len(found) <= MAX_ID_LENGTH else None

@@ -1,0 +1,195 @@
+"""What the worker says: the shape of each frame (PROTOCOL.md, EVT-*), and how a frame too long is made to fit.
+
+Frames are plain dicts of these shapes: the hot path builds and encodes them without a detour.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, Literal, NotRequired, TypedDict
+
+from axon_port.wire import codec
+from axon_port.wire.errors import WireError
+
+PROTOCOL_VERSION: Final = 1
+
+Id = str | int
+Frame = Mapping[str, Any]
+
+MAX_MESSAGE_CHARACTERS: Final = 8_192
+"""Of an error's or a log's `message`. Some providers answer with pages; nobody reads more than this."""
+
+MAX_DETAILS_BYTES: Final = 65_536
+"""Of an error's `details` as JSON. Longer ones are cut to a preview, as text."""
+
+
+class Limits(TypedDict):
+    max_frame_bytes: int
+    max_inflight: int
+    max_tool_calls: int
+
+
+class Ready(TypedDict):
+    type: Literal["ready"]
+    protocol: int
+    version: str
+    pid: int
+    python: str
+    pydantic_ai: str
+    limits: Limits
+
+
+class Result(TypedDict):
+    type: Literal["result"]
+    id: Id
+    result: Any
+    agent_id: NotRequired[str]
+    run_id: NotRequired[str]
+    status: NotRequired[Literal["complete", "deferred"]]
+    messages: NotRequired[list[Any]]
+    usage: NotRequired[dict[str, Any]]
+    duration_ms: NotRequired[int]
+    deferred: NotRequired[dict[str, Any]]
+
+
+class Error(TypedDict):
+    type: Literal["error"]
+    id: Id | None
+    error_type: str
+    message: str
+    retryable: bool
+    details: NotRequired[Any]
+    retry_after_ms: NotRequired[int]
+    fatal: NotRequired[bool]
+    run_id: NotRequired[Any]
+    call_id: NotRequired[str]
+    agent_id: NotRequired[str]
+    usage: NotRequired[dict[str, Any]]
+    messages: NotRequired[list[Any]]
+    messages_omitted: NotRequired[bool]
+
+
+class Chunk(TypedDict):
+    type: Literal["chunk"]
+    id: Id
+    seq: int
+    step: int
+    kind: Literal["text", "thinking", "output", "tool_call", "tool_return"]
+    data: Any
+
+
+class ToolCall(TypedDict):
+    type: Literal["tool_call"]
+    id: Id
+    call_id: str
+    agent_id: str
+    name: str
+    args: dict[str, Any]
+    timeout_ms: NotRequired[int]
+
+
+class ToolCancel(TypedDict):
+    type: Literal["tool_cancel"]
+    id: Id
+    call_id: str
+    reason: Literal["cancelled", "timeout", "finished"]
+
+
+class ApprovalRequest(TypedDict):
+    type: Literal["approval_request"]
+    id: Id
+    call_id: str
+    agent_id: str
+    name: str
+    args: dict[str, Any]
+
+
+class Log(TypedDict):
+    type: Literal["log"]
+    timestamp: str
+    level: Literal["debug", "info", "warning", "error", "critical"]
+    logger: str
+    message: str
+    id: NotRequired[Id]
+    agent_id: NotRequired[str]
+    fields: NotRequired[dict[str, Any]]
+    traceback: NotRequired[str]
+
+
+class Goodbye(TypedDict):
+    type: Literal["goodbye"]
+    reason: Literal["shutdown", "eof", "signal", "fatal"]
+
+
+EVENTS: Final = (Ready, Result, Error, Chunk, ToolCall, ToolCancel, ApprovalRequest, Log, Goodbye)
+
+
+def error_frame(frame_id: Id | None, error: WireError, **extra: Any) -> dict[str, Any]:
+    """An `error` frame. `extra` holds `run_id`, `call_id`, `agent_id`, `usage`, `messages` or `fatal`."""
+    frame: dict[str, Any] = {
+        "type": "error",
+        "id": frame_id,
+        "error_type": error.error_type,
+        "message": shortened(error.message, MAX_MESSAGE_CHARACTERS),
+        "retryable": error.retryable,
+    }
+    if error.details is not None:
+        frame["details"] = error.details
+    if error.retry_after_ms is not None:
+        frame["retry_after_ms"] = error.retry_after_ms
+    frame.update(extra)
+    return frame
+
+
+def result_frame(frame_id: Id, result: Any, **extra: Any) -> dict[str, Any]:
+    """A `result` frame."""
+    return {"type": "result", "id": frame_id, "result": result, **extra}
+
+
+def shortened(text: str, limit: int) -> str:
+    """`text`, cut in the middle of nowhere if need be, with the number of characters that went."""
+    if len(text) <= limit:
+        return text
+    return f"{text[:limit]}… ({len(text) - limit} more characters)"
+
+
+def encode_terminal(frame: Frame, max_frame_bytes: int) -> bytes:
+    """The payload of a `result` or an `error`, whatever it holds, never longer than `max_frame_bytes`.
+
+    A result too long, or one with no JSON form, becomes an error of its id. An error sheds its messages, then its
+    details, then its text (FRAME-OUT). Raises nothing.
+    """
+    try:
+        payload = codec.encode(frame)
+    except (TypeError, ValueError, RecursionError) as error:
+        message = f"the answer cannot be written as JSON: {shortened(str(error), 200)}"
+        return encode_terminal(_replacement(frame, WireError("InternalError", message)), max_frame_bytes)
+    if len(payload) <= max_frame_bytes and frame["type"] == "result":
+        return payload
+    if frame["type"] == "result":
+        message = f"the result takes {len(payload)} bytes, a frame at most {max_frame_bytes}"
+        details = {"length": len(payload), "max_frame_bytes": max_frame_bytes}
+        too_large = WireError("ResultTooLarge", message, details=details)
+        return encode_terminal(_replacement(frame, too_large), max_frame_bytes)
+    return _fitting_error(dict(frame), payload, max_frame_bytes)
+
+
+def _replacement(frame: Frame, error: WireError) -> dict[str, Any]:
+    kept = {key: frame[key] for key in ("agent_id", "usage") if key in frame}
+    return error_frame(frame.get("id"), error, **kept)
+
+
+def _fitting_error(frame: dict[str, Any], payload: bytes, max_frame_bytes: int) -> bytes:
+    if "details" in frame and len(codec.encode(frame["details"])) > MAX_DETAILS_BYTES:
+        frame["details"] = {"preview": codec.encode(frame["details"])[:MAX_DETAILS_BYTES].decode(errors="replace")}
+        payload = codec.encode(frame)
+    if len(payload) > max_frame_bytes and frame.pop("messages", None) is not None:
+        frame["messages_omitted"] = True
+        payload = codec.encode(frame)
+    for field in ("details", "usage"):
+        if len(payload) > max_frame_bytes and frame.pop(field, None) is not None:
+            payload = codec.encode(frame)
+    if len(payload) > max_frame_bytes:
+        frame["message"] = shortened(frame["message"], 100)
+        payload = codec.encode(frame)
+    return payload

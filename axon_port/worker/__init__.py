@@ -1,0 +1,1 @@
+"""The worker: it joins the wire and the agents. Descriptors, threads, dispatch, flow and lifecycle live here."""

@@ -1,0 +1,90 @@
+"""One table of what is owed an answer, and one way out of it (PROTOCOL.md, ENV-*).
+
+Whoever reads a command claims its id; whoever finishes it settles it. Nothing else sends a terminal frame, so a
+command gets exactly one, and no frame with its id follows it, whatever happens in which order and on which thread.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+from axon_port.wire import codec
+from axon_port.wire.errors import WireError
+from axon_port.wire.events import Frame, encode_terminal, error_frame, result_frame
+from axon_port.worker.outbox import Outbox
+
+Id = str | int
+
+
+class Exchange:
+    """A command that was read and has not been answered yet."""
+
+    __slots__ = ("_open", "_table", "id", "kind")
+
+    def __init__(self, table: Exchanges, frame_id: Id, kind: str) -> None:
+        self._table = table
+        self._open = True
+        self.id = frame_id
+        self.kind = kind
+
+    @property
+    def is_open(self) -> bool:
+        return self._open
+
+    def send(self, payload: bytes) -> bool:
+        """Send an encoded frame with this id that is not the last. False, and nothing sent, after the last one."""
+        with self._table.lock:
+            if self._open:
+                self._table.outbox.put(payload)
+            return self._open
+
+    def settle(self, frame: Frame) -> bool:
+        """Send the terminal frame and free the id. False, and nothing sent, where that was done already."""
+        payload = encode_terminal(frame, self._table.max_frame_bytes)
+        with self._table.lock:
+            if not self._open:
+                return False
+            self._open = False
+            self._table.outbox.put(payload)
+            self._table.release(self)
+            return True
+
+    def succeed(self, result: Any) -> None:
+        self.settle(result_frame(self.id, result))
+
+    def fail(self, error: WireError, **extra: Any) -> None:
+        self.settle(error_frame(self.id, error, **extra))
+
+
+class Exchanges:
+    """The table. Claimed on the reader's thread, settled anywhere."""
+
+    def __init__(self, outbox: Outbox, max_frame_bytes: int) -> None:
+        self.lock = threading.Lock()
+        self.outbox = outbox
+        self.max_frame_bytes = max_frame_bytes
+        self._open: dict[Id, Exchange] = {}
+
+    def __iter__(self) -> Iterator[Exchange]:
+        return iter(list(self._open.values()))
+
+    def claim(self, frame_id: Id, kind: str) -> Exchange | None:
+        """The exchange of a new command, or None where its id is in use."""
+        with self.lock:
+            if frame_id in self._open:
+                return None
+            exchange = self._open[frame_id] = Exchange(self, frame_id, kind)
+            return exchange
+
+    def release(self, exchange: Exchange) -> None:
+        """Only for `Exchange.settle`, which holds the lock."""
+        del self._open[exchange.id]
+
+    def say(self, frame: Frame) -> None:
+        """Send a frame that belongs to no exchange: an error with `id: null`, `ready`, `goodbye`."""
+        self.outbox.put(encode_terminal(frame, self.max_frame_bytes))
+
+    def say_log(self, frame: Frame) -> None:
+        self.outbox.put(codec.encode(frame))

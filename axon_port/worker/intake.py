@@ -1,0 +1,212 @@
+"""From a frame to a command that was claimed, on the reader's thread (PROTOCOL.md, ENV-*).
+
+What can be answered without the event loop is answered here: frames that are none, and pings, which are meant to
+tell how late the loop is. Everything else goes to the loop in the order in which it came.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from axon_port.wire import codec
+from axon_port.wire.envelope import ANSWERS, Envelope, Refused, open_envelope, readable_id
+from axon_port.wire.errors import WireError
+from axon_port.wire.events import error_frame, result_frame
+from axon_port.wire.framing import FramingLost, Oversize
+from axon_port.worker.exchanges import Exchange, Exchanges
+
+INBOX_BYTES: Final = 512 * 1024 * 1024
+"""Commands read and not yet taken by the loop, above which the reader stops: somebody's code blocks the loop."""
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A command in the order of arrival. `exchange` is None for an answer to a run (`tool_result`, …)."""
+
+    envelope: Envelope
+    exchange: Exchange | None
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class InputEnded:
+    truncated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class InputLost:
+    """The framing is lost: nothing that follows can be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Signalled:
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class ParentDied:
+    """The parent process has gone, though the input is still open."""
+
+
+Item = Received | InputEnded | InputLost | Signalled | ParentDied
+
+
+class Inbox:
+    """What the loop has still to do, in order. Filled by threads, emptied by the loop."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._items: deque[Item] = deque()
+        self._bytes = 0
+        self._notify: Callable[[], None] | None = None
+        self._resume: Callable[[], None] | None = None
+
+    def put(self, item: Item) -> None:
+        with self._lock:
+            self._items.append(item)
+            if isinstance(item, Received):
+                self._bytes += item.size
+            notify = self._notify if len(self._items) == 1 else None
+        if notify is not None:
+            notify()
+
+    def has_room(self, resume: Callable[[], None]) -> bool:
+        """Whether to read on; if not, `resume` is called when there is room again."""
+        with self._lock:
+            if self._bytes <= INBOX_BYTES:
+                return True
+            self._resume = resume
+            return False
+
+    def connect(self, notify: Callable[[], None]) -> None:
+        """From now on call `notify`, from whichever thread, when the first of new items has come."""
+        with self._lock:
+            self._notify = notify
+            waiting = bool(self._items)
+        if waiting:
+            notify()
+
+    def take(self) -> Item | None:
+        """The next item, and None when there is none."""
+        with self._lock:
+            if not self._items:
+                return None
+            item = self._items.popleft()
+            if isinstance(item, Received):
+                self._bytes -= item.size
+            resume = self._resume if self._bytes <= INBOX_BYTES // 2 else None
+            if resume is not None:
+                self._resume = None
+        if resume is not None:
+            resume()
+        return item
+
+    def __bool__(self) -> bool:
+        return bool(self._items)
+
+
+class Intake:
+    """The reader's listener."""
+
+    def __init__(
+        self,
+        exchanges: Exchanges,
+        inbox: Inbox,
+        *,
+        pong: Callable[[], dict[str, Any]],
+        on_gone: Callable[[], None],
+        on_signal: Callable[[int], None],
+    ) -> None:
+        self._exchanges = exchanges
+        self._inbox = inbox
+        self._pong = pong
+        self._on_gone = on_gone
+        self._on_signal = on_signal
+        self.resume: Callable[[], None] = lambda: None
+        self.frames_in = 0
+        self.pings = 0
+
+    def heard(self, frames: list[bytes | bytearray | Oversize | FramingLost]) -> bool:
+        for frame in frames:
+            match frame:
+                case Oversize(length):
+                    self.frames_in += 1
+                    self._exchanges.say(error_frame(None, _too_large(length, self._exchanges.max_frame_bytes)))
+                case FramingLost():
+                    error = _framing_lost(frame, self._exchanges.max_frame_bytes)
+                    self._exchanges.say(error_frame(None, error, fatal=True))
+                    self._inbox.put(InputLost())
+                case _:
+                    self.frames_in += 1
+                    self._receive(frame)
+        outbox = self._exchanges.outbox
+        if outbox.congested:
+            outbox.when_room(self.resume)
+            return False
+        return self._inbox.has_room(self.resume)
+
+    def ended(self, *, truncated: bool) -> None:
+        if truncated:
+            error = WireError("TruncatedFrame", "the input ended inside a frame: some bytes of it never came")
+            self._exchanges.say(error_frame(None, error))
+        self._inbox.put(InputEnded(truncated))
+
+    def listener_gone(self) -> None:
+        self._on_gone()
+
+    def signalled(self, number: int) -> None:
+        self._on_signal(number)
+
+    def _receive(self, payload: bytes | bytearray) -> None:
+        try:
+            value = codec.decode(payload)
+        except codec.NotJson as error:
+            self._exchanges.say(error_frame(None, WireError("InvalidJSON", f"the frame is no JSON: {error}")))
+            return
+        except codec.NumberLost as error:
+            self._refuse(Refused(WireError("InvalidCommand", str(error)), readable_id(error.value)))
+            return
+        try:
+            envelope = open_envelope(value)
+        except Refused as refused:
+            self._refuse(refused)
+            return
+        self._admit(envelope, len(payload))
+
+    def _admit(self, envelope: Envelope, size: int) -> None:
+        if envelope.type in ANSWERS:
+            self._inbox.put(Received(envelope, None, size))
+            return
+        exchange = self._exchanges.claim(envelope.id, envelope.type)
+        if exchange is None:
+            message = "this id is in use: its terminal frame has not been sent yet"
+            self._exchanges.say(error_frame(None, WireError("DuplicateId", message), run_id=envelope.id))
+        elif envelope.type == "ping" and len(envelope.fields) == 2:
+            self.pings += 1
+            exchange.settle(result_frame(envelope.id, self._pong()))
+        else:
+            self._inbox.put(Received(envelope, exchange, size))
+
+    def _refuse(self, refused: Refused) -> None:
+        exchange = None if refused.id is None else self._exchanges.claim(refused.id, "refused")
+        if exchange is None:
+            self._exchanges.say(error_frame(None, refused.error))
+        else:
+            exchange.fail(refused.error)
+
+
+def _too_large(length: int, limit: int) -> WireError:
+    message = f"a frame of {length} bytes was skipped: the limit is {limit} (--max-frame-bytes)"
+    return WireError("FrameTooLarge", message, details={"length": length, "max_frame_bytes": limit})
+
+
+def _framing_lost(lost: FramingLost, limit: int) -> WireError:
+    reason = "plain text came where a frame's length belongs" if lost.is_text else "no frame can be that long"
+    message = (
+        f"the framing is lost: {reason}. A frame is 4 bytes of length and JSON; `axon-port pack` makes frames of lines"
+    )
+    return WireError("FrameTooLarge", message, details={"length": lost.length, "max_frame_bytes": limit})

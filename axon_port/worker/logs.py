@@ -1,0 +1,247 @@
+"""Logs as frames: Python's logging, warnings, and whatever is printed (PROTOCOL.md, LOG-*).
+
+A record knows the run it belongs to by a context variable, which threads and tasks of the run inherit. Logs never
+hold up replies: above a bound of waiting output they are dropped and counted.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from contextvars import ContextVar
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from axon_port.wire import codec
+from axon_port.wire.events import MAX_MESSAGE_CHARACTERS, shortened
+from axon_port.worker.exchanges import Exchange, Exchanges
+from axon_port.worker.redaction import Redactor
+
+WAITING_BYTES: Final = 1024 * 1024
+"""Output waiting above which logs are dropped: a reply behind them must not wait for more than this."""
+
+LINE_BYTES: Final = 65_536
+"""The longest piece of a printed line in one frame."""
+
+MAX_TRACEBACK_CHARACTERS: Final = 32_768
+
+LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
+
+_CHATTY: Final = ("httpx", "httpx2", "httpcore", "httpcore2", "openai", "anthropic", "google_genai", "asyncio", "mcp")
+"""Libraries that say at level info what only a developer wants to hear: one level less for them."""
+
+_STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+@dataclass(frozen=True, slots=True)
+class RunTag:
+    """The run that a record belongs to."""
+
+    exchange: Exchange
+    agent_id: str
+
+
+current_run: ContextVar[RunTag | None] = ContextVar("axon_port_run", default=None)
+
+
+class LogSink:
+    """Where all logs leave. For use from any thread."""
+
+    def __init__(self, exchanges: Exchanges, redactor: Redactor, level: str) -> None:
+        self._exchanges = exchanges
+        self._redactor = redactor
+        self._lock = threading.Lock()
+        self._unreported = 0
+        self.dropped = 0
+        self.level = LEVELS[level]
+
+    def set_level(self, level: str) -> None:
+        """From now on, for our own frames and for Python's logging."""
+        self.level = LEVELS[level]
+        logging.getLogger().setLevel(self.level)
+        for name in _CHATTY:
+            logging.getLogger(name).setLevel(self.level if self.level <= logging.DEBUG else max(self.level, 30))
+
+    def write(
+        self,
+        level: str,
+        logger: str,
+        message: str,
+        *,
+        fields: dict[str, Any] | None = None,
+        traceback: str | None = None,
+        created: float | None = None,
+        tag: RunTag | None = None,
+    ) -> None:
+        """Send one log frame, if its level is wanted and there is room."""
+        if LEVELS[level] < self.level:
+            return
+        if self._exchanges.outbox.waiting_bytes > WAITING_BYTES:
+            self._drop()
+            return
+        self._report_dropped()
+        redacted = self._redactor.text
+        frame: dict[str, Any] = {
+            "type": "log",
+            "timestamp": _timestamp(time.time() if created is None else created),
+            "level": level,
+            "logger": logger,
+            "message": redacted(shortened(message, MAX_MESSAGE_CHARACTERS)),
+        }
+        if traceback:
+            frame["traceback"] = redacted(traceback[-MAX_TRACEBACK_CHARACTERS:])
+        if fields:
+            frame["fields"] = self._redactor.value(fields)
+        self._send(frame, tag)
+
+    def line(self, logger: str, line: bytes) -> None:
+        """A printed line. It is information, and silenced only where nothing but errors is wanted."""
+        if self.level >= logging.ERROR:
+            return
+        if self._exchanges.outbox.waiting_bytes > WAITING_BYTES:
+            self._drop()
+            return
+        self._report_dropped()
+        text = self._redactor.text(line.decode(errors="replace"))
+        frame = {"type": "log", "timestamp": _timestamp(time.time()), "level": "info", "logger": logger}
+        self._send({**frame, "message": text}, None)
+
+    def _send(self, frame: dict[str, Any], tag: RunTag | None) -> None:
+        if tag is not None:
+            tagged = {**frame, "id": tag.exchange.id, "agent_id": tag.agent_id}
+            if tag.exchange.send(self._fitting(tagged)):
+                return
+            frame["fields"] = {**frame.get("fields", {}), "run_id": tag.exchange.id}
+        self._exchanges.outbox.put(self._fitting(frame))
+
+    def _fitting(self, frame: dict[str, Any]) -> bytes:
+        payload = _encoded(frame)
+        room = self._exchanges.max_frame_bytes
+        for field in ("fields", "traceback"):
+            if len(payload) > room and frame.pop(field, None) is not None:
+                payload = _encoded(frame)
+        while len(payload) > room and len(frame["message"]) > 1:
+            frame["message"] = frame["message"][: len(frame["message"]) // 2]
+            payload = _encoded(frame)
+        return payload
+
+    def _drop(self) -> None:
+        with self._lock:
+            self.dropped += 1
+            self._unreported += 1
+
+    def _report_dropped(self) -> None:
+        with self._lock:
+            count, self._unreported = self._unreported, 0
+        if count:
+            message = f"{count} log records were dropped: the parent did not keep up"
+            self.write("warning", "axon_port.logs", message, fields={"dropped": count})
+
+
+class FrameHandler(logging.Handler):
+    """Python's logging, as frames."""
+
+    def __init__(self, sink: LogSink) -> None:
+        super().__init__()
+        self._sink = sink
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            message = record.getMessage()
+        except Exception as error:  # noqa: BLE001  a record that cannot be formatted is still worth telling of
+            message = f"{record.msg!r} (its arguments do not fit: {type(error).__name__})"
+        self._sink.write(
+            _level_name(record.levelno),
+            record.name,
+            message,
+            fields=_extras(record),
+            traceback=_traceback(record),
+            created=record.created,
+            tag=current_run.get(),
+        )
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  the name is logging's
+        self._sink.write("error", "axon_port.logs", f"a record of {record.name} could not be logged")
+
+
+class Capture:
+    """The thread behind one captured descriptor: it reads whatever is printed and makes lines of it."""
+
+    def __init__(self, fd: int, logger: str, sink: LogSink) -> None:
+        self._fd = fd
+        self._logger = logger
+        self._sink = sink
+        self._thread = threading.Thread(target=self._read, name=f"axon-port {logger}", daemon=True)
+        self._thread.start()
+
+    def finish(self, timeout: float) -> None:
+        """Wait for what was printed so far; a child that still holds the pipe is not waited for."""
+        self._thread.join(timeout)
+
+    def _read(self) -> None:
+        rest = bytearray()
+        while data := _read_some(self._fd):
+            rest += data
+            while (end := rest.find(b"\n")) >= 0 or len(rest) > LINE_BYTES:
+                cut = min(end, LINE_BYTES) if end >= 0 else LINE_BYTES
+                self._sink.line(self._logger, bytes(rest[:cut]).rstrip(b"\r"))
+                del rest[: cut + (1 if cut == end else 0)]
+        if rest:
+            self._sink.line(self._logger, bytes(rest))
+
+
+def install(sink: LogSink) -> None:
+    """Send Python's logging and warnings to `sink`."""
+    logging.captureWarnings(True)
+    root = logging.getLogger()
+    root.handlers[:] = [FrameHandler(sink)]
+    sink.set_level(_level_name(sink.level))
+
+
+def _read_some(fd: int) -> bytes:
+    try:
+        return os.read(fd, LINE_BYTES)
+    except OSError:
+        return b""
+
+
+def _encoded(frame: dict[str, Any]) -> bytes:
+    try:
+        return codec.encode(frame)
+    except (TypeError, ValueError, RecursionError):
+        frame.pop("fields", None)
+        return codec.encode(frame)
+
+
+def _timestamp(created: float) -> str:
+    return datetime.fromtimestamp(created, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def _level_name(number: int) -> str:
+    return next((name for name, level in reversed(LEVELS.items()) if number >= level), "debug")
+
+
+def _extras(record: logging.LogRecord) -> dict[str, Any] | None:
+    extras = {name: value for name, value in vars(record).items() if name not in _STANDARD}
+    return {name: _plain(value) for name, value in extras.items()} or None
+
+
+def _plain(value: Any) -> Any:
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    try:
+        return shortened(value if isinstance(value, str) else repr(value), MAX_MESSAGE_CHARACTERS)
+    except Exception as error:  # noqa: BLE001  somebody's __repr__ failed
+        return f"<{type(value).__name__}: {type(error).__name__}>"
+
+
+def _traceback(record: logging.LogRecord) -> str | None:
+    if record.exc_info is None or record.exc_info[0] is None:
+        return None
+    try:
+        return logging.Formatter().formatException(record.exc_info)
+    except Exception as error:  # noqa: BLE001  an exception that cannot be shown (its own __str__ raises)
+        return f"{record.exc_info[0].__name__} (its traceback cannot be shown: {type(error).__name__})"

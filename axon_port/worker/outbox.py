@@ -1,0 +1,185 @@
+"""The single writer: whole frames, in the order they were put, from any thread (PROTOCOL.md, OUT-*).
+
+Where nothing waits and the pipe has room, the thread that puts a small frame writes it itself; everything else goes
+through one writer thread, which gathers what waits into one `writev`. Nobody is ever inside a frame when cancelled.
+A parent that does not read makes frames wait here: `room` holds producers back above `HIGH_BYTES`, and `congested`
+tells the logs and the reader when enough is enough.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+import anyio
+
+from axon_port.wire.framing import encode_frame
+
+HIGH_BYTES: Final = 4 * 1024 * 1024
+"""Waiting output above which runs wait before they add theirs. One frame of any length may pass it."""
+
+LOW_BYTES: Final = 1024 * 1024
+"""Waiting output below which they go on; the distance keeps them from taking turns frame by frame."""
+
+CONGESTED_BYTES: Final = 256 * 1024 * 1024
+"""Waiting output above which even the reader stops: a parent that sends forever and never reads."""
+
+INLINE_BYTES: Final = select.PIPE_BUF
+"""A pipe that polls as writable takes this much at once without blocking (POSIX)."""
+
+GATHERED_FRAMES: Final = 256
+"""Frames of one `writev`: below IOV_MAX everywhere."""
+
+
+class Outbox:
+    """Frames on their way out.
+
+    `put` never blocks and never raises: after `broken` it drops what it is given, nobody is listening. `on_broken` is
+    called once, from whichever thread noticed. Close with `flush`, which waits until everything has left.
+    """
+
+    def __init__(self, fd: int, on_broken: Callable[[], None]) -> None:
+        self._fd = fd
+        self._on_broken = on_broken
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
+        self._waiting: deque[bytes] = deque()
+        self._waiting_bytes = 0
+        self._writing = False
+        self._held: deque[Callable[[], None]] = deque()
+        self._poll = select.poll()
+        self._poll.register(fd, select.POLLOUT)
+        self.broken = False
+        self.frames_out = 0
+        self.bytes_out = 0
+        threading.Thread(target=self._write_forever, name="axon-port writer", daemon=True).start()
+
+    @property
+    def waiting_bytes(self) -> int:
+        return self._waiting_bytes
+
+    @property
+    def has_room(self) -> bool:
+        return self._waiting_bytes <= HIGH_BYTES
+
+    @property
+    def congested(self) -> bool:
+        return self._waiting_bytes > CONGESTED_BYTES
+
+    def put(self, payload: bytes) -> None:
+        """Send one frame. `payload` must not exceed `max_frame_bytes`; the callers in events.py see to that."""
+        frame = encode_frame(payload)
+        with self._lock:
+            if self.broken:
+                return
+            self.frames_out += 1
+            self.bytes_out += len(frame)
+            if not self._writing and not self._waiting and len(frame) <= INLINE_BYTES:
+                frame = self._written_at_once(frame)
+            if frame:
+                self._waiting.append(frame)
+                self._waiting_bytes += len(frame)
+                self._changed.notify_all()
+            broken = self.broken
+        if broken:
+            self._on_broken()
+
+    def when_room(self, callback: Callable[[], None]) -> None:
+        """Call `callback` once, from the writer's thread, when there is room again; at once where there is."""
+        with self._lock:
+            if not self.broken and self._waiting_bytes > LOW_BYTES:
+                self._held.append(callback)
+                return
+        callback()
+
+    async def room(self) -> None:
+        """Wait until a producer may add a frame. Returns at once where there is room, or nobody to read it."""
+        if self.has_room or self.broken:
+            return
+        roomy = anyio.Event()
+        token = anyio.lowlevel.current_token()
+        self.when_room(lambda: anyio.from_thread.run_sync(roomy.set, token=token))
+        await roomy.wait()
+
+    def flush(self, timeout: float | None) -> bool:
+        """Wait until everything has left, at most `timeout` seconds. False where something stayed."""
+        with self._lock:
+            return self._changed.wait_for(self._is_idle, timeout) and not self.broken
+
+    def break_off(self) -> None:
+        """Nobody is listening: drop what waits, wake whoever waits."""
+        with self._lock:
+            if self.broken:
+                return
+            self._drop_all()
+        self._on_broken()
+        self._release_held()
+
+    def _is_idle(self) -> bool:
+        return self.broken or (not self._waiting and not self._writing)
+
+    def _written_at_once(self, frame: bytes) -> bytes:
+        try:
+            if not self._poll.poll(0):
+                return frame
+            return frame[os.write(self._fd, frame) :]
+        except BlockingIOError:
+            return frame
+        except OSError:
+            self._drop_all()
+            return b""
+
+    def _drop_all(self) -> None:
+        self.broken = True
+        self._waiting.clear()
+        self._waiting_bytes = 0
+        self._changed.notify_all()
+
+    def _write_forever(self) -> None:
+        while (batch := self._next_batch()) is not None:
+            try:
+                self._write_batch(batch)
+            except OSError:
+                self.break_off()
+                return
+            self._batch_written()
+
+    def _next_batch(self) -> list[bytes] | None:
+        with self._lock:
+            self._changed.wait_for(lambda: self._waiting or self.broken)
+            if self.broken:
+                return None
+            self._writing = True
+            return [self._waiting.popleft() for _ in range(min(len(self._waiting), GATHERED_FRAMES))]
+
+    def _write_batch(self, batch: list[bytes]) -> None:
+        views = deque(memoryview(frame) for frame in batch)
+        while views and not self.broken:
+            try:
+                written = os.writev(self._fd, list(views))
+            except BlockingIOError:
+                self._poll.poll()
+                continue
+            with self._lock:
+                self._waiting_bytes = max(0, self._waiting_bytes - written)
+            while written:
+                if written < len(views[0]):
+                    views[0] = views[0][written:]
+                    break
+                written -= len(views.popleft())
+
+    def _batch_written(self) -> None:
+        with self._lock:
+            self._writing = False
+            self._changed.notify_all()
+            roomy = self._waiting_bytes <= LOW_BYTES
+        if roomy:
+            self._release_held()
+
+    def _release_held(self) -> None:
+        while self._held:
+            self._held.popleft()()

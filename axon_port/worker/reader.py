@@ -1,0 +1,122 @@
+"""The thread that reads: it never waits for a handler or for the writer (PROTOCOL.md, IN-*).
+
+It watches four things at once: the input, the other end of the output, the signals, and its own stop. What it
+reads it hands to `listener`, on this thread. It works on whatever the descriptors are, blocking or not, and leaves
+their flags alone.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import threading
+from typing import Final, Protocol
+
+from axon_port.wire.framing import FrameDecoder, FramingLost, Oversize
+
+READ_BYTES: Final = 65_536
+"""One read: what a pipe holds by default."""
+
+_GONE: Final = select.POLLERR | select.POLLHUP | select.POLLNVAL
+
+
+class Listener(Protocol):
+    """Who hears what is read. None of these may block."""
+
+    def heard(self, frames: list[bytes | bytearray | Oversize | FramingLost]) -> bool:
+        """Frames, in order. False to be read no further until `Reader.resume`."""
+        ...
+
+    def ended(self, *, truncated: bool) -> None:
+        """End of input."""
+        ...
+
+    def listener_gone(self) -> None:
+        """The other end of the output was closed."""
+        ...
+
+    def signalled(self, number: int) -> None:
+        """A signal came."""
+        ...
+
+
+class Reader:
+    """Reads frames from `read_fd` (None: closed from the start) and watches `write_fd`."""
+
+    def __init__(self, read_fd: int | None, write_fd: int, listener: Listener, max_frame_bytes: int) -> None:
+        self._read_fd = read_fd
+        self._write_fd = write_fd
+        self._listener = listener
+        self._decoder = FrameDecoder(max_frame_bytes)
+        self._poll = select.poll()
+        self._wake_read, self._wake_write = _pipe()
+        self._signal_read, self.signal_fd = _pipe()
+        self._paused = False
+        self._stopping = False
+        self._thread = threading.Thread(target=self._watch, name="axon-port reader", daemon=True)
+        self.bytes_in = 0
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def resume(self) -> None:
+        """Read on after `heard` said no."""
+        os.write(self._wake_write, b"r")
+
+    def stop(self) -> None:
+        """End the thread; what was not read stays unread."""
+        self._stopping = True
+        os.write(self._wake_write, b"s")
+
+    def _watch(self) -> None:
+        self._poll.register(self._wake_read, select.POLLIN)
+        self._poll.register(self._signal_read, select.POLLIN)
+        self._poll.register(self._write_fd, 0)
+        if self._read_fd is None:
+            self._listener.ended(truncated=False)
+        else:
+            self._poll.register(self._read_fd, select.POLLIN)
+        while not self._stopping:
+            for fd, events in self._poll.poll():
+                self._react(fd, events)
+
+    def _react(self, fd: int, events: int) -> None:
+        if fd == self._read_fd:
+            self._read()
+        elif fd == self._write_fd and events & _GONE:
+            self._poll.unregister(fd)
+            self._listener.listener_gone()
+        elif fd == self._signal_read:
+            for number in os.read(fd, 64):
+                self._listener.signalled(number)
+        elif fd == self._wake_read:
+            os.read(fd, 64)
+            if self._paused and self._read_fd is not None:
+                self._paused = False
+                self._poll.register(self._read_fd, select.POLLIN)
+
+    def _read(self) -> None:
+        assert self._read_fd is not None
+        try:
+            data = os.read(self._read_fd, READ_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            # A terminal that was hung up, a socket that was reset: no more will come.
+            data = b""
+        if not data:
+            self._poll.unregister(self._read_fd)
+            self._read_fd = None
+            self._listener.ended(truncated=self._decoder.inside_frame)
+            return
+        self.bytes_in += len(data)
+        if not self._listener.heard(list(self._decoder.receive(data))) and not self._paused:
+            self._paused = True
+            self._poll.unregister(self._read_fd)
+
+
+def _pipe() -> tuple[int, int]:
+    read_end, write_end = os.pipe()
+    os.set_blocking(read_end, False)
+    os.set_blocking(write_end, False)
+    return read_end, write_end

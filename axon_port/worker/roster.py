@@ -1,0 +1,110 @@
+"""The agents by name, changed in the order in which commands came (PROTOCOL.md, AGENT-ORDER).
+
+Building an agent takes its time on a thread. Whatever concerns the same name meanwhile waits behind it; the other
+agents go on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import anyio.to_thread
+
+from axon_port.agents.definition import AgentDefinition, Workshop, build_agent
+from axon_port.wire import commands
+from axon_port.wire.errors import WireError
+
+
+@dataclass(slots=True)
+class Agent:
+    """A registered agent and the turns of its runs. `turns` None: as many at once as there are."""
+
+    definition: AgentDefinition
+    turns: asyncio.Semaphore | None
+    runs_inflight: int = field(default=0)
+
+
+class Roster:
+    """Only for the event loop."""
+
+    def __init__(self, workshop: Workshop) -> None:
+        self._workshop = workshop
+        self._agents: dict[str, Agent] = {}
+        self._changes: dict[str, asyncio.Future[None]] = {}
+
+    def __len__(self) -> int:
+        return len(self._agents)
+
+    def __iter__(self) -> Iterator[Agent]:
+        return iter(list(self._agents.values()))
+
+    def change_under_way(self, agent_id: str) -> asyncio.Future[None] | None:
+        """What a command on this agent, arriving now, must wait for."""
+        return self._changes.get(agent_id)
+
+    def changes_under_way(self) -> list[asyncio.Future[None]]:
+        """What a command on all agents, arriving now, must wait for."""
+        return list(self._changes.values())
+
+    def find(self, agent_id: str) -> Agent:
+        """Raises `WireError` `AgentNotFound`."""
+        agent = self._agents.get(agent_id)
+        if agent is None:
+            message = f"there is no agent {agent_id!r}: send create_agent first"
+            raise WireError("AgentNotFound", message, details={"agent_id": agent_id})
+        return agent
+
+    def begin_change(self, agent_id: str) -> Change:
+        """Take the next place in the order of this agent's changes. Synchronous, so that the order is the arrival's."""
+        before = self._changes.get(agent_id)
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._changes[agent_id] = done
+        return Change(self, agent_id, before, done)
+
+    def end_change(self, agent_id: str, done: asyncio.Future[None]) -> None:
+        """Only for `Change`."""
+        if not done.done():
+            done.set_result(None)
+        if self._changes.get(agent_id) is done:
+            del self._changes[agent_id]
+
+    async def create(self, command: commands.CreateAgent, change: Change) -> Agent:
+        """Raises `WireError`; then nothing has changed."""
+        async with change:
+            if command.agent_id in self._agents and not command.replace:
+                message = f"agent {command.agent_id!r} exists: send `replace: true` to put this one in its place"
+                raise WireError("AgentExists", message, details={"agent_id": command.agent_id})
+            definition = await anyio.to_thread.run_sync(build_agent, command, self._workshop)
+            turns = None if command.max_concurrency is None else asyncio.Semaphore(command.max_concurrency)
+            agent = self._agents[command.agent_id] = Agent(definition, turns)
+        return agent
+
+    async def delete(self, agent_id: str, change: Change) -> None:
+        """Raises `WireError` `AgentNotFound`."""
+        async with change:
+            self.find(agent_id)
+            del self._agents[agent_id]
+        await self._workshop.models.close_unused()
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A place in the order of one agent's changes; entered when those before it are done."""
+
+    roster: Roster
+    agent_id: str
+    before: asyncio.Future[None] | None
+    done: asyncio.Future[None]
+
+    async def __aenter__(self) -> None:
+        if self.before is not None:
+            try:
+                await asyncio.shield(self.before)
+            except BaseException:
+                self.roster.end_change(self.agent_id, self.done)
+                raise
+
+    async def __aexit__(self, *_: object) -> None:
+        self.roster.end_change(self.agent_id, self.done)

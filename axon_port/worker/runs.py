@@ -1,0 +1,418 @@
+"""A run or a stream under way, from its arrival to its terminal frame (PROTOCOL.md, RUN-*).
+
+    arrived ──> waiting for its turn ──> running ──> ending ──> settled
+       └──────────────┴──────────────────────┴──────────┘
+                    `end`: cancelled, timed out, parent gone
+
+A run is one asyncio task. It is cancelled once and not, as a cancel scope would, again and again: code that swallows
+the cancellation would spin. What has not unwound after `UNWIND_SECONDS` is left alone and the run ends without it.
+The first of "it finished" and "it was ended" decides; the done-callback of the task is the only way to `_settle`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import anyio
+
+from axon_port.agents.definition import Workshop
+from axon_port.agents.execution import NOTHING_USED, Execution, Outcome
+from axon_port.agents.failures import internal_error, wire_error
+from axon_port.agents.prompts import user_content
+from axon_port.agents.host import Answer, ArgumentsCheck, Call, ChunkKind, Decision, Happened
+from axon_port.wire import codec, commands
+from axon_port.wire.errors import WireError
+from axon_port.wire.events import Frame, error_frame, result_frame
+from axon_port.worker.calls import PendingCalls, Waiting, Wanted
+from axon_port.worker.chunks import Chunk, ChunkQueue
+from axon_port.worker.exchanges import Exchange
+from axon_port.worker.logs import RunTag, current_run
+from axon_port.worker.outbox import Outbox
+from axon_port.worker.roster import Agent, Roster
+from axon_port.worker.stats import Stats
+
+UNWIND_SECONDS: Final = 1.0
+"""How long a run that was ended may take to clean up behind itself before its terminal frame leaves all the same."""
+
+CHUNK_OVERHEAD: Final = 2_048
+"""Bytes of a chunk's frame besides its data: the id, escaped in the worst way."""
+
+ESCAPED_BYTES: Final = 6
+"""Bytes that one character takes at most in JSON."""
+
+CancelReason = Literal["cancelled", "timeout", "finished"]
+
+_logger = logging.getLogger("axon_port.runs")
+
+
+@dataclass(frozen=True)
+class RunServices:
+    """What every run of this worker shares."""
+
+    outbox: Outbox
+    calls: PendingCalls
+    roster: Roster
+    stats: Stats
+    workshop: Workshop
+    threads: anyio.CapacityLimiter
+    max_frame_bytes: int
+    max_tool_calls: int
+
+
+class ActiveRun:
+    """One run. `start` it once; `end` it whenever. `on_settled` hears of its end."""
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        command: commands.Run | commands.Stream,
+        services: RunServices,
+        on_settled: Callable[[ActiveRun], None],
+    ) -> None:
+        self.exchange = exchange
+        self.command = command
+        self._services = services
+        self._on_settled = on_settled
+        self._arrived = time.monotonic()
+        self._change = services.roster.change_under_way(command.agent_id)
+        self._agent: Agent | None = None
+        self._execution: Execution | None = None
+        self._ending: WireError | None = None
+        self._settled = False
+        self._parent_gone = False
+        self._open: dict[str, Waiting] = {}
+        self._slots = asyncio.Semaphore(services.max_tool_calls)
+        self._events: frozenset[str] = frozenset()
+        self._chunks = self._new_chunks()
+        self._moved = asyncio.Event()
+        self._room_asked = False
+        self._timers: list[asyncio.TimerHandle] = []
+        self._prompts: list[commands.Enqueue] = []
+        self._task: asyncio.Task[Frame] | None = None
+
+    # --- lifecycle
+
+    def start(self) -> None:
+        if self._change is None:
+            # Known at once: an unknown agent must not cost a task.
+            self._agent = self._services.roster.find(self.command.agent_id)
+        loop = asyncio.get_running_loop()
+        self._services.stats.runs_started += 1
+        self._services.stats.agent(self.command.agent_id).runs += 1
+        self._task = loop.create_task(self._run(), name=f"run {self.exchange.id}")
+        self._task.add_done_callback(self._finished)
+        if (timeout_ms := self._timeout_ms()) is not None:
+            self._arm_timeout(timeout_ms)
+
+    def end(self, error: WireError, *, within: float = UNWIND_SECONDS) -> None:
+        """End the run with `error` for its terminal frame. The first one counts."""
+        if self._settled or self._ending is not None:
+            return
+        self._ending = error
+        self._cancel_open_calls("cancelled")
+        if self._task is not None:
+            self._task.cancel()
+        self._timers.append(asyncio.get_running_loop().call_later(within, self._abandon))
+
+    def parent_gone(self) -> None:
+        """No more input: what waits on the parent can never be answered, the rest goes on without flow control."""
+        self._parent_gone = True
+        if self._open:
+            self.end(_parent_gone())
+        self._chunks.unlimit()
+        self._flush()
+
+    def enqueue(self, command: commands.Enqueue) -> bool:
+        """Add to the run; False where it has ended. Raises `WireError` for a prompt that is none."""
+        if self._settled or self._ending is not None:
+            return False
+        if self._execution is not None:
+            return self._execution.enqueue(command.prompt, command.priority)
+        user_content(command.prompt)
+        self._prompts.append(command)
+        return True
+
+    def _timeout_ms(self) -> int | None:
+        if self.command.timeout_ms is not None or self._agent is None:
+            return self.command.timeout_ms
+        return self._agent.definition.command.timeout_ms
+
+    def _arm_timeout(self, timeout_ms: int) -> None:
+        remaining = self._arrived + timeout_ms / 1000 - time.monotonic()
+        error = WireError("Timeout", f"the run took longer than its {timeout_ms} ms", details={"timeout_ms": timeout_ms})
+        self._timers.append(asyncio.get_running_loop().call_later(max(0.0, remaining), self.end, error))
+
+    async def _run(self) -> Frame:
+        current_run.set(RunTag(self.exchange, self.command.agent_id))
+        if self._agent is None:
+            if self._change is not None:
+                await asyncio.shield(self._change)
+            self._agent = self._services.roster.find(self.command.agent_id)
+            if self.command.timeout_ms is None and (timeout_ms := self._timeout_ms()) is not None:
+                self._arm_timeout(timeout_ms)
+        agent = self._agent
+        agent.runs_inflight += 1
+        try:
+            if agent.turns is None:
+                return await self._execute(agent)
+            async with agent.turns:
+                return await self._execute(agent)
+        except (SystemExit, KeyboardInterrupt) as error:
+            # Either would stop the event loop, and with it every other run.
+            raise _Escaped(repr(error)) from error
+        finally:
+            agent.runs_inflight -= 1
+
+    async def _execute(self, agent: Agent) -> Frame:
+        services = self._services
+        self._execution = Execution(agent.definition, self.command, self, services.workshop, services.threads)
+        for prompt in self._prompts:
+            self._execution.enqueue(prompt.prompt, prompt.priority)
+        outcome = await self._execution.run()
+        frame = self._result(outcome, self._execution)
+        await self._drained()
+        await services.outbox.room()
+        return frame
+
+    def _result(self, outcome: Outcome, execution: Execution) -> Frame:
+        extra: dict[str, Any] = {"agent_id": self.command.agent_id, "run_id": outcome.run_id, "status": outcome.status}
+        if outcome.deferred is not None:
+            extra["deferred"] = outcome.deferred
+        if (messages := execution.final_messages(outcome.status)) is not None:
+            extra["messages"] = messages
+        extra["usage"] = execution.usage()
+        extra["duration_ms"] = self._elapsed_ms()
+        return result_frame(self.exchange.id, outcome.result, **extra)
+
+    def _elapsed_ms(self) -> int:
+        return round((time.monotonic() - self._arrived) * 1000)
+
+    def _finished(self, task: asyncio.Task[Frame]) -> None:
+        if self._settled:
+            return
+        if self._ending is not None:
+            self._swallow(task)
+            self._settle(self._error_frame(self._ending))
+        elif task.cancelled():
+            # Somebody inside the run cancelled it; nobody asked us to.
+            self._settle(self._error_frame(internal_error()))
+        elif (error := task.exception()) is not None:
+            self._settle(self._error_frame(self._seen(error)))
+        else:
+            self._settle(task.result())
+
+    def _swallow(self, task: asyncio.Task[Frame]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None and wire_error(error) is None:
+            _logger.debug("a run that was ended left with %r", error, exc_info=error)
+
+    def _seen(self, error: BaseException) -> WireError:
+        seen = wire_error(error)
+        if seen is None:
+            tag = current_run.set(RunTag(self.exchange, self.command.agent_id))
+            _logger.error("run %r failed: %s", self.exchange.id, type(error).__name__, exc_info=error)
+            current_run.reset(tag)
+            return internal_error()
+        return seen
+
+    def _abandon(self) -> None:
+        if self._settled or self._ending is None:
+            return
+        self._services.stats.tools["abandoned"] += 1
+        _logger.warning("run %r did not stop in time and was left behind", self.exchange.id)
+        self._settle(self._error_frame(self._ending))
+
+    def _error_frame(self, error: WireError) -> Frame:
+        extra: dict[str, Any] = {}
+        if self._execution is not None or self._ending is not None:
+            extra = {"agent_id": self.command.agent_id, **self._leftover()}
+        return error_frame(self.exchange.id, error, **extra)
+
+    def _leftover(self) -> dict[str, Any]:
+        if self._execution is None:
+            return {"usage": NOTHING_USED} | ({} if self.command.messages == "none" else {"messages": []})
+        left = self._execution.leftover()
+        return {"usage": left.usage} | ({} if left.messages is None else {"messages": left.messages})
+
+    def _settle(self, frame: Frame) -> None:
+        self._settled = True
+        for timer in self._timers:
+            timer.cancel()
+        self._cancel_open_calls("finished")
+        self._count(frame)
+        self.exchange.settle(frame)
+        self._on_settled(self)
+
+    def _count(self, frame: Frame) -> None:
+        stats = self._services.stats
+        stats.run_durations.add(self._elapsed_ms())
+        if frame["type"] == "result":
+            stats.runs_succeeded += 1
+        elif frame["error_type"] == "Cancelled":
+            stats.runs_cancelled += 1
+        else:
+            stats.runs_failed[frame["error_type"]] += 1
+        usage = frame.get("usage") or {}
+        for kind in ("input", "output"):
+            stats.tokens[kind] += usage.get(f"{kind}_tokens", 0)
+        stats.agent(self.command.agent_id).tokens += usage.get("total_tokens", 0)
+
+    # --- what the run asks of its host
+
+    def new_call_id(self) -> str:
+        return self._services.calls.new_call_id()
+
+    async def call_parent(self, call: Call) -> Answer:
+        frame: dict[str, Any] = {"type": "tool_call", **self._call_fields(call)}
+        if call.timeout is not None:
+            frame["timeout_ms"] = round(call.timeout * 1000)
+        async with self._slots:
+            return await self._ask(call, frame, "tool_result", timeout=call.timeout)
+
+    async def ask_approval(self, call: Call, *, faults: ArgumentsCheck) -> Decision:
+        frame: dict[str, Any] = {"type": "approval_request", **self._call_fields(call)}
+        return await self._ask(call, frame, "approval", faults=faults)
+
+    async def _ask(
+        self,
+        call: Call,
+        frame: dict[str, Any],
+        wanted: Wanted,
+        *,
+        timeout: float | None = None,
+        faults: ArgumentsCheck | None = None,
+    ) -> Any:
+        payload = self._call_payload(frame)
+        await self._services.outbox.room()
+        if self._parent_gone:
+            raise _parent_gone()
+        waiting = self._services.calls.wait_for(self.exchange.id, call.call_id, wanted, faults)
+        self._open[call.call_id] = waiting
+        self.exchange.send(payload)
+        try:
+            await asyncio.wait([waiting.answered], timeout=timeout)
+            if not waiting.answered.done():
+                self._close_call(waiting, "timeout")
+                raise TimeoutError
+            return waiting.answered.result()
+        finally:
+            # Still open only where the run was torn down around the call; `end` has closed it otherwise.
+            if not waiting.answered.done():
+                self._close_call(waiting, "finished")
+            self._forget(waiting)
+
+    def _call_fields(self, call: Call) -> dict[str, Any]:
+        return {
+            "id": self.exchange.id,
+            "call_id": call.call_id,
+            "agent_id": self.command.agent_id,
+            "name": call.name,
+            "args": call.args,
+        }
+
+    def _call_payload(self, frame: dict[str, Any]) -> bytes:
+        payload = codec.encode(frame)
+        limit = self._services.max_frame_bytes
+        if len(payload) > limit:
+            message = f"a call of tool {frame['name'][:256]!r} takes {len(payload)} bytes, a frame at most {limit}"
+            raise WireError("ResultTooLarge", message, details={"length": len(payload), "max_frame_bytes": limit})
+        return payload
+
+    def _cancel_open_calls(self, reason: CancelReason) -> None:
+        for waiting in list(self._open.values()):
+            self._close_call(waiting, reason)
+
+    def _close_call(self, waiting: Waiting, reason: CancelReason) -> None:
+        """Tell the parent that nobody waits for this call any more; once."""
+        if self._forget(waiting):
+            frame = {"type": "tool_cancel", "id": self.exchange.id, "call_id": waiting.call_id, "reason": reason}
+            self.exchange.send(codec.encode(frame))
+
+    def _forget(self, waiting: Waiting) -> bool:
+        self._services.calls.forget(waiting)
+        return self._open.pop(waiting.call_id, None) is not None
+
+    def note(self, event: Happened) -> None:
+        stats = self._services.stats
+        match event.what:
+            case "tool_called":
+                stats.tools["calls"] += 1
+                stats.agent(self.command.agent_id).tools += 1
+            case "tool_answered":
+                stats.tool_durations.add(event.seconds * 1000)
+            case "tool_failed" | "tool_timed_out":
+                stats.tools[event.what.removeprefix("tool_")] += 1
+                stats.tool_durations.add(event.seconds * 1000)
+            case "model_retry" | "tool_retry" | "output_retry":
+                stats.retries[{"model_retry": "model", "tool_retry": "tools", "output_retry": "output"}[event.what]] += 1
+
+    # --- chunks
+
+    def _new_chunks(self) -> ChunkQueue:
+        room = (self._services.max_frame_bytes - CHUNK_OVERHEAD) // ESCAPED_BYTES
+        if isinstance(self.command, commands.Stream):
+            self._events = frozenset(self.command.events)
+            return ChunkQueue(self.command.credit, room)
+        return ChunkQueue(None, room)
+
+    def wants(self, kind: ChunkKind) -> bool:
+        return kind in self._events
+
+    def chunk(self, kind: ChunkKind, step: int, data: Any) -> None:
+        self._chunks.add(kind, step, data)
+        self._flush()
+
+    def grant(self, credit: int) -> None:
+        """Credit from the parent; nothing happens to a stream that asked for none."""
+        self._chunks.grant(credit)
+        self._flush()
+
+    def _flush(self) -> None:
+        outbox = self._services.outbox
+        ready = self._chunks.ready()
+        while outbox.has_room and (chunk := next(ready, None)) is not None:
+            self.exchange.send(self._chunk_payload(chunk))
+        if not self._chunks:
+            self._moved.set()
+        elif not outbox.has_room and not self._room_asked:
+            self._room_asked = True
+            loop = asyncio.get_running_loop()
+            outbox.when_room(lambda: loop.call_soon_threadsafe(self._roomy))
+
+    def _roomy(self) -> None:
+        self._room_asked = False
+        self._flush()
+
+    async def _drained(self) -> None:
+        while self._chunks:
+            self._moved.clear()
+            self._flush()
+            if self._chunks:
+                await self._moved.wait()
+
+    def _chunk_payload(self, chunk: Chunk) -> bytes:
+        frame = {
+            "type": "chunk",
+            "id": self.exchange.id,
+            "seq": chunk.seq,
+            "step": chunk.step,
+            "kind": chunk.kind,
+            "data": chunk.data,
+        }
+        payload = codec.encode(frame)
+        if len(payload) <= self._services.max_frame_bytes:
+            return payload
+        kept = {key: chunk.data[key] for key in ("name", "call_id") if isinstance(chunk.data, dict) and key in chunk.data}
+        return codec.encode({**frame, "data": {**kept, "omitted": True}})
+
+
+class _Escaped(Exception):
+    """Something raised an exception that is meant to end the process."""
+
+
+def _parent_gone() -> WireError:
+    return WireError("ParentGone", "the input has ended: the parent cannot answer this run's tool calls any more")

@@ -1,0 +1,23 @@
+"""The test kit: a synchronous parent for real workers, and the contract's invariants.
+
+`Worker` starts and drives one worker process; `frames` makes and reads frames without the worker's code;
+`shapes` and `invariants` are the contract as checks; `processes` looks at processes from outside; `messages`
+looks into message JSON.
+"""
+
+from .frames import Decoder, Frame, encode, loads, pack
+from .worker import REPOSITORY, Worker, WorkerGone, failed, succeeded, texts
+
+__all__ = [
+    "REPOSITORY",
+    "Decoder",
+    "Frame",
+    "Worker",
+    "WorkerGone",
+    "encode",
+    "failed",
+    "loads",
+    "pack",
+    "succeeded",
+    "texts",
+]
