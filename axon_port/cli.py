@@ -225,5 +225,5 @@ def _complain(message: str, *, nouse_stdio: bool) -> None:
     from axon_port.wire.framing import encode_frame
 
     timestamp = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-    frame = {"type": "log", "timestamp": timestamp, "level": "critical", "logger": "axon_port.cli", "message": message}
+    frame = {"type": "log", "timestamp": timestamp, "level": "error", "logger": "stderr", "message": message}
     os.write(2, encode_frame(codec.encode(frame)))

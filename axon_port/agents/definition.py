@@ -8,37 +8,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_ai import Agent
+from pydantic_ai.capabilities import AbstractCapability
 from pydantic_ai.exceptions import UserError
-from pydantic_ai.models import Model
 from pydantic_ai.settings import ModelSettings
-from pydantic_ai.tools import RunContext
 from pydantic_ai.usage import UsageLimits
 
 from axon_port.agents.allow import Allowed
-from axon_port.agents.models import Endpoint, ModelFactory, UnusableModel, model_label
+from axon_port.agents.capabilities import build_capabilities
+from axon_port.agents.imported import imported_agent, own_models
+from axon_port.agents.models import ModelFactory
 from axon_port.agents.output import OUTPUT_TOOL, StructuredOutput, structured_output
 from axon_port.agents.schemas import Schema, SchemaCache
-from axon_port.agents.script import NAME as SCRIPT
-from axon_port.agents.templates import Template, parse_template
+from axon_port.agents.sources import ModelSource, build_models
+from axon_port.agents.templates import Template, parse_template, system_prompt_function
 from axon_port.agents.tools import ToolSpec, compile_tools
 from axon_port.wire import commands
 from axon_port.wire.errors import WireError, invalid_command, invalid_fields
 
-ModelSpec = str | commands.Endpoint | commands.Script
-
 _SETTINGS = TypeAdapter[ModelSettings](ModelSettings)
-
-
-@dataclass(frozen=True)
-class ModelSource:
-    """The models of a run, in the order in which they are tried. A script has no model to share."""
-
-    sources: tuple[Model | commands.Script, ...]
-    label: str
 
 
 @dataclass(frozen=True)
@@ -58,11 +49,17 @@ class AgentDefinition:
     command: commands.CreateAgent
     agent: Agent[Any, Any]
     model: ModelSource
+    capabilities: tuple[AbstractCapability[Any], ...]
     tools: Mapping[str, ToolSpec]
     instructions: tuple[Template, ...]
     system_prompt: tuple[Template, ...]
     output: StructuredOutput | None
     deps_schema: Schema | None
+
+    @property
+    def has_foreign_tools(self) -> bool:
+        """Whether tools may run that are not on our bench."""
+        return self.command.module is not None or bool(self.capabilities)
 
     @property
     def label(self) -> str:
@@ -86,11 +83,19 @@ def build_agent(command: commands.CreateAgent, workshop: Workshop) -> AgentDefin
     )
     if output is not None and output.mode == "tool" and any(spec.name == OUTPUT_TOOL for spec in tools):
         raise WireError("InvalidAgent", f"a tool is called {OUTPUT_TOOL!r} like the output tool: rename it")
+    capabilities = build_capabilities(command.capabilities, workshop.allowed)
+    if command.module is None:
+        agent = _new_agent(command, system_prompt)
+        model = build_models(command.model, workshop.models)
+    else:
+        agent = imported_agent(command, system_prompt, workshop.allowed)
+        model = own_models(agent, command.module, workshop.models)
     return AgentDefinition(
         agent_id=command.agent_id,
         command=command,
-        agent=_new_agent(command, system_prompt),
-        model=build_models(cast("commands.Models", command.model), workshop),
+        agent=agent,
+        model=model,
+        capabilities=tuple(capabilities),
         tools={spec.name: spec for spec in tools},
         instructions=templates(command.instructions),
         system_prompt=system_prompt,
@@ -99,13 +104,6 @@ def build_agent(command: commands.CreateAgent, workshop: Workshop) -> AgentDefin
         if command.deps_schema is None
         else workshop.schemas.compile(command.deps_schema, "`deps_schema`"),
     )
-
-
-def build_models(models: Any, workshop: Workshop) -> ModelSource:
-    """Blocking: a provider's client is imported. Raises `WireError` `InvalidAgent`."""
-    specs: Sequence[ModelSpec] = models if isinstance(models, list) else [models]
-    sources = tuple(_source(spec, workshop.models) for spec in specs)
-    return ModelSource(sources, ", ".join(map(_label, specs)))
 
 
 def build_output(schema: Any, mode: Any, workshop: Workshop) -> StructuredOutput:
@@ -140,48 +138,21 @@ def usage_limits(*given: commands.UsageLimits | None) -> UsageLimits:
     return UsageLimits(**merged)
 
 
+def retry_budgets(command: commands.CreateAgent) -> Any:
+    """pydantic-ai's budgets, for those that were given; None where none was."""
+    given = {"tools": command.retries, "output": command.result_retries}
+    return {name: budget for name, budget in given.items() if budget is not None} or None
+
+
 def _new_agent(command: commands.CreateAgent, system_prompt: Sequence[Template]) -> Agent[Any, Any]:
-    retries: dict[str, int] = {}
-    if command.retries is not None:
-        retries["tools"] = command.retries
-    if command.result_retries is not None:
-        retries["output"] = command.result_retries
     try:
         agent: Agent[Any, Any] = Agent(
             name=command.agent_id,
             deps_type=object,
-            model_settings=cast("ModelSettings | None", command.model_settings),
             end_strategy=command.end_strategy or "graceful",
-            retries=cast("Any", retries) or None,
         )
     except UserError as error:
         raise WireError("InvalidAgent", str(error)) from None
     for template in system_prompt:
-        agent.system_prompt(_rendered(template))
+        agent.system_prompt(system_prompt_function(template))
     return agent
-
-
-def _rendered(template: Template) -> Any:
-    def system_prompt(ctx: RunContext[Any]) -> str:
-        return template.render(ctx.deps)
-
-    return system_prompt
-
-
-def _source(spec: ModelSpec, factory: ModelFactory) -> Model | commands.Script:
-    if isinstance(spec, commands.Script):
-        return spec
-    try:
-        return factory.build(spec if isinstance(spec, str) else _endpoint(spec))
-    except UnusableModel as error:
-        raise WireError("InvalidAgent", str(error)) from None
-
-
-def _endpoint(spec: commands.Endpoint) -> Endpoint:
-    return Endpoint(spec.name, spec.base_url, spec.api_key)
-
-
-def _label(spec: ModelSpec) -> str:
-    if isinstance(spec, commands.Script):
-        return SCRIPT
-    return model_label(spec if isinstance(spec, str) else _endpoint(spec))

@@ -13,6 +13,7 @@ from typing import Any, Final, Literal, cast
 import anyio
 import anyio.to_thread
 from pydantic_ai import Agent
+from pydantic_ai.capabilities import AbstractCapability
 from pydantic_ai.exceptions import UserError
 from pydantic_ai.messages import (
     FunctionToolCallEvent,
@@ -21,6 +22,7 @@ from pydantic_ai.messages import (
     ModelResponseStreamEvent,
     PartDeltaEvent,
     PartStartEvent,
+    RetryFeedbackPart,
     TextPart,
     TextPartDelta,
     ThinkingPart,
@@ -37,19 +39,21 @@ from pydantic_ai.usage import RunUsage
 from pydantic_graph import End
 
 from axon_port.agents import definition as definitions
-from axon_port.agents.definition import AgentDefinition, ModelSource, Workshop
+from axon_port.agents.deferral import call_args, deferred_results, open_calls
+from axon_port.agents.definition import AgentDefinition, Workshop
+from axon_port.agents.guard import RunGuard
 from axon_port.agents.history import dump_history, parse_history, resumable
 from axon_port.agents.host import Happened, Host
 from axon_port.agents.lines import Line, chain
-from axon_port.agents.output import PartialOutput, StructuredOutput
+from axon_port.agents.output import OUTPUT_TOOL, PartialOutput, StructuredOutput
 from axon_port.agents.prompts import user_content
 from axon_port.agents.script import ScriptedModel
+from axon_port.agents.sources import ModelSource, build_models
 from axon_port.agents.templates import Template
-from axon_port.agents.tools import ARGS_AFTER_APPROVAL, ToolBench
+from axon_port.agents.tools import ToolBench
 from axon_port.wire import codec, commands
 from axon_port.wire.codec import JsonText
 from axon_port.wire.errors import WireError
-
 
 Priority = Literal["asap", "when_idle"]
 
@@ -114,6 +118,10 @@ class Execution:
         prompt = None if command.prompt is None else user_content(command.prompt)
         if command.model_settings is not None:
             definitions.check_model_settings(command.model_settings)
+        results = None
+        if command.deferred_results is not None:
+            results = deferred_results(command.deferred_results, history or [])
+        settings = {**(defaults.model_settings or {}), **(command.model_settings or {})}
         await self._choose_output()
         model = self._line(await self._models())
         agent = self._definition.agent
@@ -121,14 +129,17 @@ class Execution:
             prompt,
             output_type=self._output_type(),
             message_history=history,
+            deferred_tool_results=results,
             model=model,
             instructions=instructions,
             deps=deps,
-            model_settings=cast("ModelSettings | None", command.model_settings),
+            model_settings=cast("ModelSettings | None", settings or None),
             usage_limits=definitions.usage_limits(defaults.usage_limits, command.usage_limits),
             usage=self._usage,
+            retries=definitions.retry_budgets(defaults),
             metadata={**(defaults.metadata or {}), **(command.metadata or {})} or None,
             toolsets=[self._bench] if self._definition.tools else None,
+            capabilities=self._capabilities(),
         ) as agent_run:
             self._agent_run = agent_run
             for queued, priority in self._prompts:
@@ -196,17 +207,28 @@ class Execution:
         self._output = await anyio.to_thread.run_sync(definitions.build_output, schema, mode, self._workshop)
 
     def _output_type(self) -> Any:
-        target: Any = str if self._output is None else self._output.output_type
-        if any(spec.may_defer for spec in self._definition.tools.values()):
-            return [target, DeferredToolRequests]
-        return None if self._output is None else target
+        target: Any = None if self._output is None else self._output.output_type
+        if not self._may_defer():
+            return target
+        own: Any = target or self._definition.agent.output_type
+        return [*own, DeferredToolRequests] if isinstance(own, list) else [own, DeferredToolRequests]
+
+    def _may_defer(self) -> bool:
+        return any(spec.may_defer for spec in self._definition.tools.values())
 
     async def _models(self) -> ModelSource:
         if self._command.model is None:
             return self._definition.model
-        return await anyio.to_thread.run_sync(definitions.build_models, self._command.model, self._workshop)
+        return await anyio.to_thread.run_sync(build_models, self._command.model, self._workshop.models)
 
-    def _line(self, source: ModelSource) -> Model:
+    def _capabilities(self) -> list[AbstractCapability[Any]] | None:
+        if not self._definition.has_foreign_tools:
+            return None
+        return [RunGuard(self._bench), *self._definition.capabilities]
+
+    def _line(self, source: ModelSource) -> Model | None:
+        if not source.sources:
+            return None
         command, defaults = self._command, self._definition.command
         idle_ms = command.idle_timeout_ms or defaults.idle_timeout_ms
         idle = None if idle_ms is None else idle_ms / 1000
@@ -233,9 +255,9 @@ class Execution:
     def _hear_tool(self, event: Any) -> None:
         if isinstance(event, FunctionToolCallEvent):
             part = event.part
-            data = {"name": part.tool_name, "args": _args(part), "call_id": self._bench.call_id(part.tool_call_id)}
+            data = {"name": part.tool_name, "args": call_args(part), "call_id": self._bench.call_id(part.tool_call_id)}
             self._tap.tell("tool_call", data)
-        elif isinstance(event, FunctionToolResultEvent) and isinstance(event.part, ToolReturnPart):
+        elif isinstance(event, FunctionToolResultEvent):
             part = event.part
             content = JsonText(codec.encode(_json_content(part)))
             data = {"name": part.tool_name, "content": content, "call_id": self._bench.call_id(part.tool_call_id)}
@@ -248,7 +270,7 @@ class Execution:
         run_id = agent_run.ctx.state.run_id
         output: Any = result.output
         if isinstance(output, DeferredToolRequests):
-            return Outcome(None, "deferred", run_id, {"calls": _deferred_calls(output)})
+            return Outcome(None, "deferred", run_id, {"calls": open_calls(output)})
         return Outcome(output, "complete", run_id)
 
     def final_messages(self, status: str) -> JsonText | None:
@@ -259,6 +281,17 @@ class Execution:
 
     def usage(self) -> dict[str, Any]:
         return usage_fields(self._usage)
+
+    def retries(self) -> tuple[int, int]:
+        """How often the model was asked again, for a tool call and for the output."""
+        tools = output = 0
+        for message in self._messages(selection="new"):
+            for part in message.parts:
+                if isinstance(part, RetryFeedbackPart) or _is_retried_output(part):
+                    output += 1
+                elif isinstance(part, ToolReturnPart) and part.outcome == "retried":
+                    tools += 1
+        return tools, output
 
 
 class RunTap:
@@ -376,24 +409,9 @@ NOTHING_USED: Final = usage_fields(RunUsage())
 """The usage of a run that ended before it began."""
 
 
-def _args(part: ToolCallPart) -> Any:
-    try:
-        return part.args_as_dict(raise_if_invalid=True)
-    except (ValueError, AssertionError):
-        return part.args
+def _is_retried_output(part: object) -> bool:
+    return isinstance(part, ToolReturnPart) and part.outcome == "retried" and part.tool_name == OUTPUT_TOOL
 
 
 def _json_content(part: ToolReturnPart) -> Any:
     return part.model_response_object() if not isinstance(part.content, str) else part.content
-
-
-def _deferred_calls(requests: DeferredToolRequests) -> list[dict[str, Any]]:
-    calls: list[dict[str, Any]] = []
-    for part in [*requests.calls, *requests.approvals]:
-        metadata = requests.metadata.get(part.tool_call_id) or {}
-        call = {"call_id": part.tool_call_id, "name": part.tool_name}
-        call["args"] = metadata.get(ARGS_AFTER_APPROVAL, _args(part))
-        if part in requests.approvals:
-            call["approval"] = True
-        calls.append(call)
-    return calls

@@ -7,7 +7,7 @@ log and not to the wire.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, cast
 
 from pydantic import ValidationError
 from pydantic_ai.exceptions import (
@@ -16,6 +16,9 @@ from pydantic_ai.exceptions import (
     ModelAPIError,
     ModelConnectionError,
     ModelHTTPError,
+    ModelQuotaExceededError,
+    ModelRequestRejectedError,
+    ModelRequestTimeout,
     ModelTimeoutError,
     ToolRetryError,
     UnexpectedModelBehavior,
@@ -43,10 +46,10 @@ def wire_error(error: BaseException) -> WireError | None:
             return _last_of_all(error)
         case ModelHTTPError():
             return _http_error(error)
-        case ModelTimeoutError():
+        case ModelTimeoutError() | ModelRequestTimeout():
             return WireError("ModelTimeout", _text(error), details=_model_details(error))
         case ModelConnectionError():
-            return WireError("ModelConnectionError", _text(error), details=_model_details(error))
+            return WireError("ModelConnectionError", _connection_text(error), details=_model_details(error))
         case ModelAPIError():
             return _api_error(error)
         case ContentFilterError():
@@ -73,14 +76,29 @@ def _http_error(error: ModelHTTPError) -> WireError:
         f"{error.model_name} answered with HTTP status {error.status_code}{_said(error.body)}",
         details=details,
         retryable=retryable_status(error.status_code),
-        retry_after_ms=None if error.retry_after is None else math.ceil(error.retry_after * 1000),
+        retry_after_ms=_milliseconds(error),
     )
 
 
 def _api_error(error: ModelAPIError) -> WireError:
-    # An error event inside a stream, without a status: the answer broke off.
+    # An error event inside a stream, without a status: the provider refused, or the answer broke off.
     details = {**_model_details(error), "body": _body(error.body)}
-    return WireError("ModelConnectionError", _text(error), details=details)
+    if isinstance(error, ModelRequestRejectedError | ModelQuotaExceededError):
+        return WireError("UnexpectedModelBehavior", _text(error), details=details)
+    return WireError("ModelConnectionError", _text(error), details=details, retry_after_ms=_milliseconds(error))
+
+
+def _connection_text(error: ModelConnectionError) -> str:
+    """What went wrong, with the reason where the client only says that something did."""
+    root: BaseException = error
+    while root.__cause__ is not None:
+        root = root.__cause__
+    text, reason = _text(error), _text(root)
+    return text if reason in text else f"{text} ({type(root).__name__}: {shortened(reason, 500)})"
+
+
+def _milliseconds(error: ModelAPIError) -> int | None:
+    return None if error.retry_after is None else math.ceil(error.retry_after * 1000)
 
 
 def _unexpected(error: UnexpectedModelBehavior) -> WireError:
@@ -109,7 +127,7 @@ def output_faults(cause: BaseException | None) -> Any:
 def _last_of_all(group: FallbackExceptionGroup) -> WireError:
     attempts = [attempt_summary(error) for error in group.exceptions]
     last = wire_error(group.exceptions[-1]) or internal_error()
-    details: dict[str, Any] = dict(last.details) if isinstance(last.details, dict) else {}
+    details = cast("dict[str, Any]", last.details if isinstance(last.details, dict) else {})
     return WireError(
         last.error_type,
         f"all models failed, the last with: {last.message}",

@@ -67,7 +67,11 @@ class Happened:
     """Something the counters want to know: a tool call, one that failed, a retry of a kind."""
 
     what: Literal[
-        "tool_called", "tool_answered", "tool_failed", "tool_timed_out", "tool_abandoned", "model_retry", "tool_retry", "output_retry"
+        "tool_called",
+        "tool_answered",
+        "tool_failed",
+        "tool_timed_out",
+        "model_retry",
     ]
     seconds: float = 0.0
 

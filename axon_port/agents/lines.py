@@ -11,19 +11,23 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, cast
 
 import anyio
 import anyio.lowlevel
 from pydantic_ai.exceptions import (
     ContentFilterError,
+    FallbackExceptionGroup,
     ModelAPIError,
     ModelConnectionError,
     ModelHTTPError,
+    ModelQuotaExceededError,
+    ModelRequestRejectedError,
+    ModelRequestTimeout,
     ModelTimeoutError,
     UnexpectedModelBehavior,
     UserError,
@@ -47,6 +51,16 @@ _ONCE: Final = RetryPolicy(attempts=1)
 
 _TIMES_BYTES: Final = ("openai", "anthropic", "google", "groq", "mistral", "cohere", "cerebras", "openrouter", "ollama")
 """pydantic-ai's model modules whose HTTP client times the wait for each byte (`timeout` in the model settings)."""
+
+
+_TELLING: Final = (
+    ModelHTTPError,
+    ModelConnectionError,
+    ModelRequestTimeout,
+    ModelRequestRejectedError,
+    ModelQuotaExceededError,
+)
+"""API errors that say which they are; the rest is an answer that broke off or made no sense."""
 
 
 class ScriptEnded(UnexpectedModelBehavior):
@@ -113,7 +127,7 @@ class Line(WrapperModel):
                 return _with_attempts(response, failed)
 
     @asynccontextmanager
-    async def request_stream(self, *args: Any, **kwargs: Any) -> AsyncIterator[StreamedResponse]:  # pyright: ignore[reportIncompatibleMethodOverride]
+    async def request_stream(self, *args: Any, **kwargs: Any) -> AsyncGenerator[StreamedResponse]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Used where an agent written in Python streams by itself: no tap, no second attempt."""
         async with self.wrapped.request_stream(*args, **kwargs) as stream:
             yield stream
@@ -155,7 +169,7 @@ class Line(WrapperModel):
     def _timed(self, settings: ModelSettings | None) -> ModelSettings | None:
         if self._idle is None or not self._by_bytes:
             return settings
-        given = (settings or {}).get("timeout")
+        given = cast("dict[str, Any]", settings or {}).get("timeout")
         shorter = min(self._idle, given) if isinstance(given, int | float) else self._idle
         return merge_model_settings(settings, ModelSettings(timeout=shorter))
 
@@ -165,8 +179,10 @@ class Line(WrapperModel):
         return response
 
     def _understood(self, error: Exception) -> Exception:
-        if isinstance(error, ModelAPIError | ContentFilterError | UserError | ScriptEnded):
+        if isinstance(error, ContentFilterError | UserError | ScriptEnded | FallbackExceptionGroup):
             return error
+        if isinstance(error, ModelAPIError):
+            return error if isinstance(error, _TELLING) else _unreadable(error)
         if isinstance(error, TimeoutError):
             limit = 0 if self._idle is None else round(self._idle * 1000)
             return ModelTimeoutError(self.model_name, f"{self.model_name} was silent for {limit} ms")
@@ -203,7 +219,7 @@ def chain(lines: list[Line], tap: Tap) -> Model:
 
 
 @asynccontextmanager
-async def _closing(stream: StreamedResponse) -> AsyncIterator[None]:
+async def _closing(stream: StreamedResponse) -> AsyncGenerator[None]:
     # A stream that is given up holds its connection until it is collected, unless it is closed.
     try:
         yield
@@ -211,6 +227,17 @@ async def _closing(stream: StreamedResponse) -> AsyncIterator[None]:
         with anyio.CancelScope(shield=True), anyio.move_on_after(CLOSE_SECONDS):
             await stream.cancel()
         raise
+
+
+def _unreadable(error: ModelAPIError) -> ModelConnectionError:
+    return ModelConnectionError(
+        error.model_name,
+        str(error),
+        phase="read",
+        body=error.body,
+        retry_after=error.retry_after,
+        in_stream=error.in_stream,
+    )
 
 
 def _times_bytes(model: Model) -> bool:

@@ -149,9 +149,7 @@ def check_base_url(base_url: str) -> None:
     except ValueError as error:
         raise UnusableModel("base_url is not a URL: give one like http://127.0.0.1:11434/v1") from error
     if parts.scheme not in ("http", "https") or not host or not _HEADER_SAFE.fullmatch(base_url):
-        raise UnusableModel(
-            "base_url must be an http or https URL with a host, like http://127.0.0.1:11434/v1"
-        )
+        raise UnusableModel("base_url must be an http or https URL with a host, like http://127.0.0.1:11434/v1")
     if "@" in parts.netloc:
         raise UnusableModel("base_url must not hold a user name or a password: give the key as api_key")
     if parts.query or parts.fragment:
@@ -254,9 +252,7 @@ def _key_parameter(prefix: str, takes: Mapping[str, inspect.Parameter]) -> str:
     for name in ("api_key", "token"):
         if name in takes:
             return name
-    raise UnusableModel(
-        f"{prefix}: takes no api_key: leave it out and set the provider up in the environment"
-    )
+    raise UnusableModel(f"{prefix}: takes no api_key: leave it out and set the provider up in the environment")
 
 
 def _read_timeout(takes: Mapping[str, inspect.Parameter]) -> float:

@@ -78,7 +78,7 @@ class ScriptedModel(Model[None]):
         messages: list[ModelMessage],
         model_settings: ModelSettings | None,
         model_request_parameters: ModelRequestParameters,
-        run_context: RunContext[Any] | None = None,  # noqa: ARG002  the signature is pydantic-ai's
+        run_context: RunContext[Any] | None = None,
     ) -> AsyncGenerator[StreamedResponse]:
         _, parameters = self.prepare_request(model_settings, model_request_parameters)
         turn = await self._next_turn()
@@ -140,7 +140,7 @@ class _ScriptedStream(StreamedResponse):
     async def _events(self, place: int, part: ModelResponsePart) -> AsyncIterator[ModelResponseStreamEvent]:
         manager = self._parts_manager
         for number, piece in enumerate(_pieces(part, self.turn)):
-            if self.turn.chunk_delay_ms:
+            if self.turn.chunk_delay_ms and (place, number) != (0, 0):
                 await anyio.sleep(self.turn.chunk_delay_ms / 1000)
             match part:
                 case TextPart():

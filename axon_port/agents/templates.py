@@ -7,8 +7,11 @@ expanded again; what is no string goes in as JSON.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, cast
+
+from pydantic_ai.tools import RunContext
 
 from axon_port.wire import codec
 from axon_port.wire.errors import WireError
@@ -39,6 +42,15 @@ def parse_template(text: str) -> Template:
             message = f"the template is broken at character {at}: write {{{{name}}}} or {{{{name.part}}}}"
             raise WireError("InvalidAgent", message)
     return Template(pieces)
+
+
+def system_prompt_function(template: Template) -> Callable[[RunContext[Any]], str]:
+    """A template as pydantic-ai takes a system prompt: a function of the run's deps."""
+
+    def system_prompt(ctx: RunContext[Any]) -> str:
+        return template.render(ctx.deps)
+
+    return system_prompt
 
 
 def _value(path: str, deps: Any) -> str:

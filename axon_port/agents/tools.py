@@ -21,6 +21,7 @@ from pydantic_ai.toolsets import AbstractToolset, ToolsetTool
 from pydantic_core import SchemaValidator
 
 from axon_port.agents.allow import Allowed
+from axon_port.agents.deferral import ARGS_AFTER_APPROVAL
 from axon_port.agents.host import Broken, Call, Failed, Happened, Host, Retry, Returned
 from axon_port.agents.schemas import Schema, SchemaCache, core_validator
 from axon_port.wire import commands
@@ -28,9 +29,6 @@ from axon_port.wire.errors import WireError
 
 THREADS: Final = 256
 """Plain functions that run at once. Hung ones hold their thread; the others must still find one."""
-
-ARGS_AFTER_APPROVAL: Final = "args"
-"""Metadata of a deferred call: the arguments that a person put in place of the model's."""
 
 
 class ToolFault(WireError):

@@ -142,10 +142,14 @@ Models = Annotated[
 ]
 
 
+Reference = Annotated[str, Field(pattern=r"^[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*$")]
+"""`package.module:attribute`, one attribute without dots."""
+
+
 class PythonHandler(Data):
     """A function that the worker imports, under `--allow-import`."""
 
-    python: Annotated[str, Field(min_length=1)]
+    python: Reference
 
 
 Handler = Annotated[
@@ -295,7 +299,7 @@ class CreateAgent(Command):
 
     agent_id: AgentId
     model: Models | None = None
-    module: Annotated[str, Field(min_length=1)] | None = None
+    module: Reference | None = None
     instructions: Texts | None = None
     system_prompt: Texts | None = None
     tools: list[Tool] = []

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Final, NamedTuple, cast
 
+from axon_port.wire.codec import NumberLost
 from axon_port.wire.errors import WireError, invalid_command
 
 Id = str | int
@@ -44,12 +45,16 @@ class Envelope(NamedTuple):
 
 
 class Refused(Exception):
-    """A frame that is no command. `id` is the one to answer with: null where none could be read."""
+    """A frame that is no command. `id` is the one to answer with: null where none could be read.
 
-    def __init__(self, error: WireError, frame_id: Id | None) -> None:
+    `about` says which run, and which call, an answer was meant for: its error has no id of its own.
+    """
+
+    def __init__(self, error: WireError, frame_id: Id | None, about: dict[str, Any] | None = None) -> None:
         super().__init__(error.message)
         self.error = error
         self.id = frame_id
+        self.about = about or {}
 
 
 def open_envelope(value: object) -> Envelope:
@@ -69,6 +74,26 @@ def open_envelope(value: object) -> Envelope:
         message = "a command needs an `id`: a string of 1 to 256 characters or a 64-bit signed integer"
         raise Refused(invalid_command(["id"], message, "id"), None)
     return Envelope(kind, frame_id, fields)
+
+
+def number_lost(error: NumberLost) -> Refused:
+    """What becomes of a command with a number that cannot be kept."""
+    refusal = WireError("InvalidCommand", str(error))
+    frame_id = readable_id(error.value)
+    if isinstance(error.value, dict):
+        fields = cast("dict[str, Any]", error.value)
+        if fields.get("type") in ANSWERS:
+            return Refused(refusal, None, about_answer(fields, frame_id))
+    return Refused(refusal, frame_id)
+
+
+def about_answer(fields: dict[str, Any], run_id: Id | None) -> dict[str, Any]:
+    """`run_id` and, if there is one, `call_id`, for an error about an answer to a run."""
+    about: dict[str, Any] = {} if run_id is None else {"run_id": run_id}
+    call_id = fields.get("call_id")
+    if isinstance(call_id, str):
+        about["call_id"] = call_id[:MAX_ID_LENGTH]
+    return about
 
 
 def readable_id(value: object) -> Id | None:

@@ -21,6 +21,7 @@ from axon_port.agents.host import Answer, Broken, Decision, Failed, Retry, Retur
 from axon_port.agents.tools import THREADS
 from axon_port.wire import commands
 from axon_port.wire.commands import parse_command
+from axon_port.wire.envelope import about_answer
 from axon_port.wire.errors import WireError, invalid_command
 from axon_port.wire.events import error_frame
 from axon_port.worker.calls import Crossed, PendingCalls, UnknownCall, Waiting, Wanted
@@ -125,9 +126,8 @@ class Dispatcher:
         if received.exchange is not None:
             received.exchange.fail(error)
             return
-        fields = received.envelope.fields
-        extra = {"call_id": fields["call_id"]} if isinstance(fields.get("call_id"), str) else {}
-        self._around.exchanges.say(error_frame(None, error, run_id=received.envelope.id, **extra))
+        about = about_answer(received.envelope.fields, received.envelope.id)
+        self._around.exchanges.say(error_frame(None, error, **about))
 
     # --- commands with an answer of their own
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from axon_port.wire import codec
-from axon_port.wire.envelope import ANSWERS, Envelope, Refused, open_envelope, readable_id
+from axon_port.wire.envelope import ANSWERS, Envelope, Refused, number_lost, open_envelope
 from axon_port.wire.errors import WireError
 from axon_port.wire.events import error_frame, result_frame
 from axon_port.wire.framing import FramingLost, Oversize
@@ -168,7 +168,7 @@ class Intake:
             self._exchanges.say(error_frame(None, WireError("InvalidJSON", f"the frame is no JSON: {error}")))
             return
         except codec.NumberLost as error:
-            self._refuse(Refused(WireError("InvalidCommand", str(error)), readable_id(error.value)))
+            self._refuse(number_lost(error))
             return
         try:
             envelope = open_envelope(value)
@@ -194,7 +194,7 @@ class Intake:
     def _refuse(self, refused: Refused) -> None:
         exchange = None if refused.id is None else self._exchanges.claim(refused.id, "refused")
         if exchange is None:
-            self._exchanges.say(error_frame(None, refused.error))
+            self._exchanges.say(error_frame(None, refused.error, **refused.about))
         else:
             exchange.fail(refused.error)
 

@@ -8,14 +8,14 @@ tells the logs and the reader when enough is enough.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 import select
 import threading
 from collections import deque
 from collections.abc import Callable
 from typing import Final
-
-import anyio
 
 from axon_port.wire.framing import encode_frame
 
@@ -50,12 +50,13 @@ class Outbox:
         self._waiting: deque[bytes] = deque()
         self._waiting_bytes = 0
         self._writing = False
-        self._held: deque[Callable[[], None]] = deque()
+        self._held: list[Callable[[], None]] = []
         self._poll = select.poll()
         self._poll.register(fd, select.POLLOUT)
         self.broken = False
         self.frames_out = 0
         self.bytes_out = 0
+        os.register_at_fork(after_in_child=self._leave_to_parent)
         threading.Thread(target=self._write_forever, name="axon-port writer", daemon=True).start()
 
     @property
@@ -86,7 +87,7 @@ class Outbox:
                 self._changed.notify_all()
             broken = self.broken
         if broken:
-            self._on_broken()
+            self._announce_broken()
 
     def when_room(self, callback: Callable[[], None]) -> None:
         """Call `callback` once, from the writer's thread, when there is room again; at once where there is."""
@@ -100,9 +101,9 @@ class Outbox:
         """Wait until a producer may add a frame. Returns at once where there is room, or nobody to read it."""
         if self.has_room or self.broken:
             return
-        roomy = anyio.Event()
-        token = anyio.lowlevel.current_token()
-        self.when_room(lambda: anyio.from_thread.run_sync(roomy.set, token=token))
+        roomy = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        self.when_room(lambda: call_on(loop, roomy.set))
         await roomy.wait()
 
     def flush(self, timeout: float | None) -> bool:
@@ -116,8 +117,7 @@ class Outbox:
             if self.broken:
                 return
             self._drop_all()
-        self._on_broken()
-        self._release_held()
+        self._announce_broken()
 
     def _is_idle(self) -> bool:
         return self.broken or (not self._waiting and not self._writing)
@@ -180,6 +180,24 @@ class Outbox:
         if roomy:
             self._release_held()
 
+    def _announce_broken(self) -> None:
+        self._on_broken()
+        self._release_held()
+
     def _release_held(self) -> None:
-        while self._held:
-            self._held.popleft()()
+        with self._lock:
+            held, self._held = self._held, []
+        for callback in held:
+            callback()
+
+    def _leave_to_parent(self) -> None:
+        # In a forked child, where the lock may be held by a thread that does not exist: its frames go nowhere.
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
+        self.broken = True
+
+
+def call_on(loop: asyncio.AbstractEventLoop, callback: Callable[[], object]) -> None:
+    """Call `callback` on the event loop, from any thread; nothing happens where the loop has ended."""
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(callback)

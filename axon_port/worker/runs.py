@@ -23,8 +23,8 @@ import anyio
 from axon_port.agents.definition import Workshop
 from axon_port.agents.execution import NOTHING_USED, Execution, Outcome
 from axon_port.agents.failures import internal_error, wire_error
-from axon_port.agents.prompts import user_content
 from axon_port.agents.host import Answer, ArgumentsCheck, Call, ChunkKind, Decision, Happened
+from axon_port.agents.prompts import user_content
 from axon_port.wire import codec, commands
 from axon_port.wire.errors import WireError
 from axon_port.wire.events import Frame, error_frame, result_frame
@@ -32,7 +32,7 @@ from axon_port.worker.calls import PendingCalls, Waiting, Wanted
 from axon_port.worker.chunks import Chunk, ChunkQueue
 from axon_port.worker.exchanges import Exchange
 from axon_port.worker.logs import RunTag, current_run
-from axon_port.worker.outbox import Outbox
+from axon_port.worker.outbox import Outbox, call_on
 from axon_port.worker.roster import Agent, Roster
 from axon_port.worker.stats import Stats
 
@@ -144,7 +144,9 @@ class ActiveRun:
 
     def _arm_timeout(self, timeout_ms: int) -> None:
         remaining = self._arrived + timeout_ms / 1000 - time.monotonic()
-        error = WireError("Timeout", f"the run took longer than its {timeout_ms} ms", details={"timeout_ms": timeout_ms})
+        error = WireError(
+            "Timeout", f"the run took longer than its {timeout_ms} ms", details={"timeout_ms": timeout_ms}
+        )
         self._timers.append(asyncio.get_running_loop().call_later(max(0.0, remaining), self.end, error))
 
     async def _run(self) -> Frame:
@@ -256,7 +258,11 @@ class ActiveRun:
             stats.runs_cancelled += 1
         else:
             stats.runs_failed[frame["error_type"]] += 1
-        usage = frame.get("usage") or {}
+        if self._execution is not None:
+            tools, output = self._execution.retries()
+            stats.retries["tools"] += tools
+            stats.retries["output"] += output
+        usage: dict[str, Any] = frame.get("usage") or {}
         for kind in ("input", "output"):
             stats.tokens[kind] += usage.get(f"{kind}_tokens", 0)
         stats.agent(self.command.agent_id).tokens += usage.get("total_tokens", 0)
@@ -347,8 +353,8 @@ class ActiveRun:
             case "tool_failed" | "tool_timed_out":
                 stats.tools[event.what.removeprefix("tool_")] += 1
                 stats.tool_durations.add(event.seconds * 1000)
-            case "model_retry" | "tool_retry" | "output_retry":
-                stats.retries[{"model_retry": "model", "tool_retry": "tools", "output_retry": "output"}[event.what]] += 1
+            case "model_retry":
+                stats.retries["model"] += 1
 
     # --- chunks
 
@@ -381,7 +387,7 @@ class ActiveRun:
         elif not outbox.has_room and not self._room_asked:
             self._room_asked = True
             loop = asyncio.get_running_loop()
-            outbox.when_room(lambda: loop.call_soon_threadsafe(self._roomy))
+            outbox.when_room(lambda: call_on(loop, self._roomy))
 
     def _roomy(self) -> None:
         self._room_asked = False
@@ -406,12 +412,16 @@ class ActiveRun:
         payload = codec.encode(frame)
         if len(payload) <= self._services.max_frame_bytes:
             return payload
-        kept = {key: chunk.data[key] for key in ("name", "call_id") if isinstance(chunk.data, dict) and key in chunk.data}
-        return codec.encode({**frame, "data": {**kept, "omitted": True}})
+        return codec.encode({**frame, "data": _omitted(chunk.data)})
 
 
 class _Escaped(Exception):
     """Something raised an exception that is meant to end the process."""
+
+
+def _omitted(data: Any) -> dict[str, Any]:
+    """What stands for a chunk's data that no frame can hold."""
+    return {**{key: data[key] for key in ("name", "call_id") if key in data}, "omitted": True}
 
 
 def _parent_gone() -> WireError:

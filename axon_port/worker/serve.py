@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import contextlib
 import gc
 import logging
 import os
@@ -27,6 +26,7 @@ import threading
 import time
 from collections.abc import Callable
 from importlib import metadata
+from types import FrameType
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn
 
 import anyio
@@ -37,9 +37,9 @@ from axon_port.wire.errors import WireError
 from axon_port.wire.events import PROTOCOL_VERSION
 from axon_port.worker import children, logs, stdio
 from axon_port.worker.exchanges import Exchange, Exchanges
-from axon_port.worker.intake import InputEnded, InputLost, Intake, Inbox, ParentDied, Received, Signalled
+from axon_port.worker.intake import Inbox, InputEnded, InputLost, Intake, ParentDied, Received, Signalled
 from axon_port.worker.options import Options
-from axon_port.worker.outbox import Outbox
+from axon_port.worker.outbox import Outbox, call_on
 from axon_port.worker.reader import Reader
 from axon_port.worker.redaction import Redactor
 from axon_port.worker.stats import Stats
@@ -157,10 +157,8 @@ class Worker:
         self._on_loop(self._listener_gone)
 
     def _on_loop(self, callback: Callable[[], None]) -> None:
-        """Call `callback` on the event loop; nothing happens where it has ended."""
-        if self._loop is not None and not self._loop.is_closed():
-            with contextlib.suppress(RuntimeError):  # it closed in between
-                self._loop.call_soon_threadsafe(callback)
+        if self._loop is not None:
+            call_on(self._loop, callback)
 
     def _signalled(self, number: int) -> None:
         if number not in SIGNALS:
@@ -292,7 +290,9 @@ class Worker:
         from axon_port.worker.runs import UNWIND_SECONDS
 
         unwind = UNWIND_SECONDS if within is None else within
-        self._dispatcher.end_all(_cancelled("the worker is going down and the time for this run is over"), within=unwind)
+        self._dispatcher.end_all(
+            _cancelled("the worker is going down and the time for this run is over"), within=unwind
+        )
         asyncio.get_running_loop().call_later(unwind, self._over.set)
 
     def _idle(self) -> None:
@@ -339,7 +339,7 @@ class Worker:
 
     def _catch_signals(self) -> None:
         for number in SIGNALS:
-            signal.signal(number, lambda *_: None)
+            signal.signal(number, _heard_by_the_reader)
         signal.set_wakeup_fd(self._reader.signal_fd, warn_on_full_buffer=False)
 
 
@@ -348,6 +348,11 @@ def serve(options: Options) -> NoReturn:
     port = stdio.claim(nouse_stdio=options.nouse_stdio)
     os.environ.setdefault("PYDANTIC_AI_NO_BANNER", "1")
     Worker(options, port).serve()
+
+
+def _heard_by_the_reader(_number: int, _frame: FrameType | None) -> None:
+    # Python must have a handler, or the signal does what it does by default; the wake-up descriptor tells the reader.
+    return
 
 
 def _cancelled(why: str) -> WireError:
@@ -365,12 +370,12 @@ def _pydantic_ai_version() -> str:
 
 def _run_exit_handlers() -> None:
     # `os._exit` runs none of them; user code may have registered some.
-    atexit._run_exitfuncs()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage, reportAttributeAccessIssue]
+    atexit._run_exitfuncs()  # pyright: ignore[reportPrivateUsage, reportAttributeAccessIssue]
 
 
 def _stack_of_main() -> list[str]:
     import traceback
 
     main = threading.main_thread().ident
-    frame = sys._current_frames().get(main or 0)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    frame = sys._current_frames().get(main or 0)  # pyright: ignore[reportPrivateUsage]
     return traceback.format_stack(frame) if frame is not None else []

@@ -160,6 +160,7 @@ TURN = {"text": "x"}
 AGENT = {"type": "create_agent", "agent_id": "w", "model": {"script": [TURN]}}
 RUN = {"type": "run", "agent_id": "nobody", "prompt": "p"}
 STREAM = {**RUN, "type": "stream"}
+SOMEBODY = {"type": "run", "agent_id": "somebody"}
 
 WRONG: list[tuple[dict[str, Any], str]] = [
     ({"type": "ping", "verbose": CANARY}, "verbose"),
@@ -186,7 +187,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({**RUN, "prompt": 7}, "prompt"),
     ({**RUN, "prompt": [{"type": "text", "txt": CANARY}]}, "prompt"),
     ({**RUN, "prompt": [{"type": CANARY, "url": "http://127.0.0.1/x"}]}, "prompt"),
-    ({**RUN, "prompt": [{"type": "binary", "media_type": "image/png", "data": f"{CANARY}!"}]}, "prompt"),
+    ({**SOMEBODY, "prompt": [{"type": "binary", "media_type": "image/png", "data": f"{CANARY}!"}]}, "prompt"),
     ({**RUN, "messages": CANARY}, "messages"),
     ({**RUN, "timeout_ms": CANARY}, "timeout_ms"),
     ({**RUN, "timeout_ms": -1}, "timeout_ms"),
@@ -239,6 +240,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 def test_a_wrong_field_is_named_and_its_value_is_not_echoed(
     worker: Worker, command: dict[str, Any], field: str
 ) -> None:
+    worker.ask("create_agent", agent_id="somebody", model={"script": [TURN]}, replace=True)
     before = len(worker.frames)
     error = failed(worker.ask(command["type"], **{**command, "id": "wrong"}), "InvalidCommand")
     assert any(field in item["loc"] for item in error["details"]), error["details"]

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.kit import Worker, failed, succeeded, texts
+from tests.kit import Worker, encode, failed, succeeded, texts
 
 from .scenarios import NEVER_MS, calls, fails, says, tool
 
@@ -246,10 +246,11 @@ def test_the_timeout_of_a_run_holds_without_credit_too(worker: Worker) -> None:
 def test_a_stream_whose_end_waits_for_credit_can_be_cancelled(worker: Worker) -> None:
     stream = worker.start_stream(worker.agent([says("end")]), credit=0)
     succeeded(worker.run(worker.agent([says("another", delay_ms=200)])))
-    first, second = worker.submit("cancel", target=stream), worker.submit("cancel", target=stream)
+    cancels = [{"type": "cancel", "id": f"{n} {stream}", "target": stream} for n in range(2)]
+    worker.send_raw(b"".join(map(encode, cancels)))
     failed(worker.terminal(stream), "Cancelled")
-    assert succeeded(worker.terminal(first))["result"] == {"cancelled": True}
-    assert succeeded(worker.terminal(second))["result"] == {"cancelled": True}
+    for cancel in cancels:
+        assert succeeded(worker.terminal(cancel["id"]))["result"] == {"cancelled": True}
 
 
 def test_cancelling_in_the_middle_of_an_answer_keeps_what_came_before(worker: Worker) -> None:

@@ -23,9 +23,9 @@ from .shapes import is_count, is_id, problems_of
 
 Key = tuple[str, str | int]
 
-ANSWERS = frozenset({"tool_result", "approval", "credit"})
+ANSWERS = ("tool_result", "approval", "credit")
 TERMINAL = frozenset({"result", "error"})
-RUNS = frozenset({"run", "stream"})
+RUNS = ("run", "stream")
 MOST_PROBLEMS = 20
 
 

@@ -313,7 +313,7 @@ class Worker:
 
     @property
     def ready(self) -> Frame:
-        """The first frame."""
+        """The first frame, waited for if need be; it is never among those that `recv` and `wait_for` take."""
         self._wait(lambda: self.frames, "ready", None)
         return self.frames[0]
 
@@ -492,7 +492,8 @@ class Worker:
     def _take(self, frame: Frame) -> None:
         self._envelope.received(frame)
         self.log.append(Entry("received", frame))
-        self._inbox.append(frame)
+        if frame.get("type") != "ready":
+            self._inbox.append(frame)
 
     def _take_stderr(self, data: bytes) -> None:
         self._stderr += data

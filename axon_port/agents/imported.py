@@ -1,0 +1,49 @@
+"""Agents written in Python, and refined by a parent's fields (PROTOCOL.md, CMD-MODULE).
+
+The imported agent is shared with whoever else imports it, so a copy is refined: tools and instructions are added at
+each run, the rest replaces.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any, cast
+
+from pydantic_ai import Agent
+
+from axon_port.agents.allow import Allowed
+from axon_port.agents.models import ModelFactory
+from axon_port.agents.sources import ModelSource, build_models
+from axon_port.agents.templates import Template, system_prompt_function
+from axon_port.wire import commands
+from axon_port.wire.errors import WireError
+
+
+def imported_agent(
+    command: commands.CreateAgent, system_prompt: Sequence[Template], allowed: Allowed
+) -> Agent[Any, Any]:
+    """Blocking: it imports. Raises `WireError`: `ImportNotAllowed`, `InvalidAgent`."""
+    reference = command.module or ""
+    found = allowed.load(reference)
+    if not isinstance(found, Agent):
+        raise WireError("InvalidAgent", f"{reference} is a {type(found).__name__}, not a pydantic-ai Agent")
+    agent = copy.copy(cast("Agent[Any, Any]", found))
+    if command.end_strategy is not None:
+        agent.end_strategy = command.end_strategy
+    if command.system_prompt is not None:
+        # pydantic-ai can add system prompts to an agent and has no way to replace them.
+        agent.__dict__.update(_system_prompts=(), _system_prompt_functions=[], _system_prompt_dynamic_functions={})
+        for template in system_prompt:
+            agent.system_prompt(system_prompt_function(template))
+    return agent
+
+
+def own_models(agent: Agent[Any, Any], reference: str, factory: ModelFactory) -> ModelSource:
+    """The model that an imported agent was made with. Blocking. Raises `WireError` `InvalidAgent`."""
+    label = f"module:{reference}"
+    if agent.model is None:
+        return ModelSource((), label)
+    if isinstance(agent.model, str):
+        return ModelSource(build_models(agent.model, factory).sources, label)
+    return ModelSource((agent.model,), label)

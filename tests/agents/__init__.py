@@ -1,0 +1,1 @@
+"""The agents' room: pydantic-ai without a pipe."""

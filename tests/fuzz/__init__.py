@@ -1,0 +1,1 @@
+"""Fuzz targets for the decoder and for whole commands."""

@@ -1,0 +1,70 @@
+"""The examples do what they say."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.beam.programs import environment, needed, with_axon_port
+from tests.kit import REPOSITORY
+
+EXAMPLES = REPOSITORY / "examples"
+TIMEOUT = 120.0
+
+
+def output_of(command: Sequence[str | Path], directory: Path, env: dict[str, str]) -> list[str]:
+    """The lines of an example that ends well and complains of nothing."""
+    done = subprocess.run(
+        command, cwd=directory, env=env, stdin=subprocess.DEVNULL, capture_output=True, timeout=TIMEOUT, check=False
+    )
+    assert (done.returncode, done.stderr.decode()) == (0, "")
+    return done.stdout.decode().splitlines()
+
+
+def test_the_erlang_example_streams_cancels_and_ends(tmp_path: Path) -> None:
+    script = EXAMPLES / "erlang" / "agent.escript"
+    assert output_of([needed("escript"), script], tmp_path, with_axon_port(tmp_path)) == [
+        "the stream says: one two three four five",
+        "the run ended with Cancelled",
+        "exit status 0",
+    ]
+
+
+def test_the_elixir_example_answers_a_tool_call_and_streams(tmp_path: Path) -> None:
+    script = EXAMPLES / "elixir" / "port.exs"
+    lines = output_of([needed("elixir"), script], tmp_path, with_axon_port(tmp_path))
+    assert lines == [
+        "the model asks for the weather in Riga",
+        "chunk: Take ",
+        "chunk: a coat.",
+        "answer: Take a coat.",
+        "exit status 0",
+    ]
+
+
+def test_the_shell_example_gets_an_answer_to_each_line(tmp_path: Path) -> None:
+    needed("jq")
+    script = EXAMPLES / "shell" / "session.sh"
+    frames = [json.loads(line) for line in output_of([needed("bash"), script], tmp_path, with_axon_port(tmp_path))]
+    assert frames[0]["type"] == "ready"
+    assert frames[-1] == {"type": "goodbye", "reason": "eof"}
+    assert [frame["data"] for frame in frames if frame["type"] == "chunk"] == ["Roses ", "are ", "red."]
+    answers = {frame["id"]: frame for frame in frames if frame["type"] in {"result", "error"}}
+    poem = {"type": "result", "result": "Roses are red.", "agent_id": "poet", "status": "complete"}
+    assert answers[2] == {"id": 2, **poem}
+    assert answers[3] == {"id": 3, **poem}
+    assert answers[4]["error_type"] == "AgentNotFound"
+    assert set(answers) == {1, 2, 3, 4}
+
+
+def test_the_python_example_answers_both_runs(tmp_path: Path) -> None:
+    lines = output_of([sys.executable, EXAMPLES / "python" / "parent.py"], tmp_path, environment())
+    assert lines[0].startswith("make: {'agent_id': 'guide'")
+    assert lines[-1] == "exit status 0"
+    for run in ("today", "tomorrow"):
+        assert [line for line in lines if line.startswith(f"{run}:")] == [
+            f"{run}: the weather in Riga?",
+            f"{run}: Take a coat.",
+        ]
+    assert len(lines) == 6

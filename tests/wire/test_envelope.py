@@ -1,0 +1,97 @@
+"""The first look at a command: a type that is known, an id that can be used."""
+
+from typing import Any
+
+import pytest
+
+from axon_port.wire import codec
+from axon_port.wire.commands import COMMANDS
+from axon_port.wire.envelope import ANSWERS, EXCHANGES, Envelope, Refused, open_envelope, readable_id
+
+from .feeds import framed_every_way
+
+NEEDS_ID = "id: a command needs an `id`: a string of 1 to 256 characters or a 64-bit signed integer"
+NEEDS_TYPE = "type: a command needs a `type`, a string"
+
+GOOD_IDS = [0, 1, -1, 2**63 - 1, -(2**63), "a", "1", " ", "x" * 256, "\N{GRINNING FACE}" * 256, "\x00"]
+BAD_IDS = [None, True, False, 1.0, 1.5, "", "x" * 257, 2**63, -(2**63) - 1, [1], {"id": 1}]
+
+
+def opened(value: Any) -> Envelope:
+    return open_envelope(codec.decode(framed_every_way(codec.encode(value))))
+
+
+def refusal(value: Any) -> Refused:
+    with pytest.raises(Refused) as caught:
+        opened(value)
+    return caught.value
+
+
+def test_every_command_is_either_an_exchange_or_an_answer_to_a_run() -> None:
+    assert EXCHANGES | ANSWERS == set(COMMANDS)
+    assert not EXCHANGES & ANSWERS
+
+
+@pytest.mark.parametrize("kind", sorted(EXCHANGES | ANSWERS))
+def test_each_known_type_is_opened(kind: str) -> None:
+    assert opened({"type": kind, "id": 7, "more": 1}) == (kind, 7, {"type": kind, "id": 7, "more": 1})
+
+
+@pytest.mark.parametrize("frame_id", GOOD_IDS, ids=lambda value: repr(value)[:20])
+def test_a_good_id_is_echoed_unchanged(frame_id: object) -> None:
+    found = opened({"type": "ping", "id": frame_id}).id
+    assert (type(found), found) == (type(frame_id), frame_id)
+    assert readable_id({"id": frame_id}) == frame_id
+
+
+@pytest.mark.parametrize("frame_id", BAD_IDS, ids=lambda value: repr(value)[:20])
+def test_an_id_that_cannot_be_used_is_answered_with_null(frame_id: object) -> None:
+    refused = refusal({"type": "ping", "id": frame_id})
+    assert refused.id is None
+    assert (refused.error.error_type, refused.error.message) == ("InvalidCommand", NEEDS_ID)
+    assert refused.error.details == [{"loc": ["id"], "msg": NEEDS_ID.removeprefix("id: "), "type": "id"}]
+
+
+@pytest.mark.parametrize("value", [[], [{"type": "ping", "id": 1}], 1, "text", None, True, 1.5])
+def test_what_is_no_object_is_no_command(value: object) -> None:
+    refused = refusal(value)
+    assert refused.id is None
+    assert refused.error.error_type == "InvalidCommand"
+    assert refused.error.message == "a command is a JSON object with `type` and `id`"
+
+
+@pytest.mark.parametrize("kind", [None, 1, True, ["ping"], {"ping": 1}])
+def test_a_type_that_is_no_string_is_answered_with_the_id(kind: object) -> None:
+    refused = refusal({"type": kind, "id": 9})
+    assert (refused.id, refused.error.error_type, refused.error.message) == (9, "InvalidCommand", NEEDS_TYPE)
+    assert refused.error.details == [{"loc": ["type"], "msg": NEEDS_TYPE.removeprefix("type: "), "type": "missing"}]
+
+
+@pytest.mark.parametrize(("value", "frame_id"), [({"id": 3}, 3), ({}, None), ({"id": []}, None)])
+def test_a_missing_type_is_answered_with_the_id_that_can_be_read(value: Any, frame_id: object) -> None:
+    refused = refusal(value)
+    assert (refused.id, refused.error.message) == (frame_id, NEEDS_TYPE)
+
+
+@pytest.mark.parametrize("kind", ["", "Ping", "ping ", "results", "__class__"])
+def test_an_unknown_type_is_told_with_its_name(kind: str) -> None:
+    refused = refusal({"type": kind, "id": "x"})
+    assert (refused.id, refused.error.error_type) == ("x", "UnknownCommand")
+    assert refused.error.message == f"there is no command of type {kind!r}"
+    assert refused.error.details == {"type": kind}
+
+
+def test_an_unknown_type_without_an_id_is_answered_with_null() -> None:
+    refused = refusal({"type": "nothing"})
+    assert (refused.id, refused.error.error_type) == (None, "UnknownCommand")
+
+
+def test_a_type_of_any_length_is_told_shortened() -> None:
+    refused = refusal({"type": "t" * 100_000, "id": 1})
+    assert refused.error.details == {"type": "t" * 256}
+    assert len(refused.error.message) < 400
+
+
+@pytest.mark.parametrize("value", [None, 5, "text", [], {"no": "id"}])
+def test_no_id_is_read_where_there_is_none(value: object) -> None:
+    assert readable_id(value) is None
