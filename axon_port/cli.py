@@ -91,9 +91,9 @@ def _parser() -> _Parser:
     parser = _Parser(
         prog="axon-port",
         description="Serves pydantic-ai agents to a parent process, over frames of {packet, 4} on stdin and stdout.",
-        epilog="Each option can be set by the environment as well: --max-inflight is AXON_PORT_MAX_INFLIGHT, and so on; "
-        "the command line wins. Lists are separated by commas there. Exit status: 0 orderly end, 64 wrong arguments, "
-        "65 the input broke off inside a frame, 70 a fault of the worker.",
+        epilog="Each option can be set by the environment as well: --max-inflight is AXON_PORT_MAX_INFLIGHT, "
+        "and so on; the command line wins. Lists are separated by commas there. Exit status: 0 orderly end, "
+        "64 wrong arguments, 65 the input broke off inside a frame, 70 a fault of the worker.",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"axon-port {__version__}")

@@ -64,7 +64,8 @@ class _Approved(MCP[Any]):
     """An MCP server some or all of whose tools a person must allow."""
 
     def __init__(self, server: MCP[Any], names: frozenset[str] | None) -> None:
-        self.__dict__.update(server.__dict__, _names=names)
+        for name, value in vars(server).items():
+            setattr(self, name, value)
         self._names = names
 
     def get_toolset(self) -> AbstractToolset[Any] | None:

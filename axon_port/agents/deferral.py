@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from pydantic_ai.exceptions import ModelRetry, ToolFailed
-from pydantic_ai.messages import ModelMessage, ModelRequest, ModelResponse, ToolCallPart, ToolReturnPart
+from pydantic_ai.messages import ModelMessage, ModelResponse, ToolCallPart, ToolReturnPart
 from pydantic_ai.tools import DeferredToolRequests, DeferredToolResults, ToolApproved, ToolDenied
 
 from axon_port.wire import commands
@@ -75,6 +75,6 @@ def _unanswered(history: Sequence[ModelMessage]) -> set[str]:
     for message in history:
         if isinstance(message, ModelResponse):
             calls = {part.tool_call_id for part in message.parts if isinstance(part, ToolCallPart)}
-        elif isinstance(message, ModelRequest):
+        else:
             calls -= {part.tool_call_id for part in message.parts if isinstance(part, ToolReturnPart)}
     return calls

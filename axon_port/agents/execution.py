@@ -168,6 +168,11 @@ class Execution:
             return False
         return True
 
+    @property
+    def begun(self) -> bool:
+        """Whether the run's input was in order and the agent has begun."""
+        return self._agent_run is not None
+
     def leftover(self) -> Leftover:
         """Messages and usage up to now, half answers left out."""
         run = self._agent_run

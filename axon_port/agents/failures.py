@@ -127,7 +127,7 @@ def output_faults(cause: BaseException | None) -> Any:
 def _last_of_all(group: FallbackExceptionGroup) -> WireError:
     attempts = [attempt_summary(error) for error in group.exceptions]
     last = wire_error(group.exceptions[-1]) or internal_error()
-    details = cast("dict[str, Any]", last.details if isinstance(last.details, dict) else {})
+    details: dict[str, Any] = cast("Any", last.details) if isinstance(last.details, dict) else {}
     return WireError(
         last.error_type,
         f"all models failed, the last with: {last.message}",

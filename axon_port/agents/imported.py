@@ -33,7 +33,13 @@ def imported_agent(
         agent.end_strategy = command.end_strategy
     if command.system_prompt is not None:
         # pydantic-ai can add system prompts to an agent and has no way to replace them.
-        agent.__dict__.update(_system_prompts=(), _system_prompt_functions=[], _system_prompt_dynamic_functions={})
+        replaced: dict[str, Any] = {
+            "_system_prompts": (),
+            "_system_prompt_functions": [],
+            "_system_prompt_dynamic_functions": {},
+        }
+        for name, value in replaced.items():
+            setattr(agent, name, value)
         for template in system_prompt:
             agent.system_prompt(system_prompt_function(template))
     return agent

@@ -115,7 +115,7 @@ class Line(WrapperModel):
             started, clock = datetime.now(UTC), time.monotonic()
             try:
                 response = await self._attempt(messages, settings, parameters)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001  a broken answer can raise anything in a provider's client
                 failure = self._understood(error)
                 failed.append(self._record(failure, started, time.monotonic() - clock))
                 if len(failed) >= self._retry.attempts or self._tap.sent or not _may_pass(failure):
@@ -204,7 +204,7 @@ class Line(WrapperModel):
         if asked is not None:
             return asked
         ceiling = min(self._retry.max_ms, self._retry.base_ms * 2 ** min(attempt - 1, 32))
-        return ceiling * random.uniform(0.5, 1.0) / 1000
+        return ceiling * random.uniform(0.5, 1.0) / 1000  # noqa: S311  jitter is no secret
 
 
 def chain(lines: list[Line], tap: Tap) -> Model:

@@ -76,12 +76,20 @@ class PartialOutput:
     def __init__(self, wrap_key: str | None) -> None:
         self._pieces: list[str] = []
         self._wrap_key = wrap_key
+        self._told: tuple[Any] | None = None
 
     def add(self, piece: str) -> None:
         self._pieces.append(piece)
 
     def value(self) -> tuple[bool, Any]:
-        """Whether there is a value yet, and it."""
+        """Whether there is a value that was not told yet, and it."""
+        known, value = self._parsed()
+        if not known or self._told == (value,):
+            return False, None
+        self._told = (value,)
+        return True, value
+
+    def _parsed(self) -> tuple[bool, Any]:
         text = "".join(self._pieces)
         self._pieces = [text]
         try:

@@ -95,20 +95,19 @@ def core_validator(check: Schema, *, unwrap: str | None = None) -> SchemaValidat
 
 def checked(check: Schema, value: Any, *, unwrap: str | None = None) -> Any:
     """`value`, or what stands under `unwrap`, if it meets the schema. Raises pydantic's `ValidationError`."""
-    prefix: tuple[str, ...] = ()
     if unwrap is not None:
         if not isinstance(value, dict) or unwrap not in value:
             raise PydanticCustomError("missing", "an object with the key {key} is expected", {"key": unwrap})
-        value, prefix = value[unwrap], (unwrap,)  # pyright: ignore[reportUnknownVariableType]
+        value = value[unwrap]  # pyright: ignore[reportUnknownVariableType]
     faults = check.faults(value)
     if faults:
-        raise ValidationError.from_exception_data("JSON Schema", [_line(fault, prefix) for fault in faults])
+        raise ValidationError.from_exception_data("JSON Schema", [_line(fault) for fault in faults])
     return value  # pyright: ignore[reportUnknownVariableType]
 
 
-def _line(fault: dict[str, Any], prefix: tuple[str, ...]) -> InitErrorDetails:
+def _line(fault: dict[str, Any]) -> InitErrorDetails:
     error = PydanticCustomError(fault["type"], "{msg}", {"msg": fault["msg"]})
-    return InitErrorDetails(type=error, loc=(*prefix, *fault["loc"]), input=None)
+    return InitErrorDetails(type=error, loc=tuple(fault["loc"]), input=None)
 
 
 def _compile(raw: dict[str, Any] | bool) -> Any:

@@ -131,7 +131,7 @@ def _object_schema(tool: commands.Tool) -> dict[str, Any]:
 def _function_tool(tool: commands.Tool, function: Callable[..., Any]) -> FunctionTool[Any]:
     try:
         return FunctionTool(function, name=tool.name, description=tool.description or None)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  any annotation of somebody's function can make the schema fail
         message = f"tool {tool.name[:256]!r}: no schema can be taken from the function: {error}"
         raise WireError("InvalidAgent", message) from None
 

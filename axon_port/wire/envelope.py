@@ -80,8 +80,9 @@ def number_lost(error: NumberLost) -> Refused:
     """What becomes of a command with a number that cannot be kept."""
     refusal = WireError("InvalidCommand", str(error))
     frame_id = readable_id(error.value)
-    if isinstance(error.value, dict):
-        fields = cast("dict[str, Any]", error.value)
+    value = error.value
+    if isinstance(value, dict):
+        fields = cast("dict[str, Any]", value)
         if fields.get("type") in ANSWERS:
             return Refused(refusal, None, about_answer(fields, frame_id))
     return Refused(refusal, frame_id)

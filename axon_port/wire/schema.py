@@ -73,10 +73,6 @@ def _there(name: str) -> JsonSchema:
     return {"required": [name]}
 
 
-def _filled(name: str) -> JsonSchema:
-    return {"required": [name], "properties": {name: {"anyOf": [{"minItems": 1}, {"minProperties": 1}], "not": _NULL}}}
-
-
 def _exactly_one(*schemas: JsonSchema) -> JsonSchema:
     return {"oneOf": list(schemas)}
 
@@ -107,9 +103,7 @@ _SOMETHING_TO_DO: Final = _at_least_one(_given("prompt"), _HISTORY, _DEFERRED)
 
 _RULES: Final[Mapping[type[Data], Sequence[JsonSchema]]] = {
     commands.Tool: (
-        _at_least_one(
-            _given("parameters"), {"required": ["handler"], "properties": {"handler": {"required": ["python"]}}}
-        ),
+        _at_least_one(_given("parameters"), {"required": ["handler"], "properties": {"handler": {"type": "object"}}}),
     ),
     commands.DeferredResult: (
         _exactly_one(_there("result"), _given("retry"), _given("failed"), _given("approved")),

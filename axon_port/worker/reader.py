@@ -82,7 +82,7 @@ class Reader:
 
     def _react(self, fd: int, events: int) -> None:
         if fd == self._read_fd:
-            self._read()
+            self._read(fd)
         elif fd == self._write_fd and events & _GONE:
             self._poll.unregister(fd)
             self._listener.listener_gone()
@@ -95,24 +95,23 @@ class Reader:
                 self._paused = False
                 self._poll.register(self._read_fd, select.POLLIN)
 
-    def _read(self) -> None:
-        assert self._read_fd is not None
+    def _read(self, fd: int) -> None:
         try:
-            data = os.read(self._read_fd, READ_BYTES)
+            data = os.read(fd, READ_BYTES)
         except BlockingIOError:
             return
         except OSError:
             # A terminal that was hung up, a socket that was reset: no more will come.
             data = b""
         if not data:
-            self._poll.unregister(self._read_fd)
+            self._poll.unregister(fd)
             self._read_fd = None
             self._listener.ended(truncated=self._decoder.inside_frame)
             return
         self.bytes_in += len(data)
         if not self._listener.heard(list(self._decoder.receive(data))) and not self._paused:
             self._paused = True
-            self._poll.unregister(self._read_fd)
+            self._poll.unregister(fd)
 
 
 def _pipe() -> tuple[int, int]:

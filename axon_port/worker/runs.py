@@ -93,7 +93,7 @@ class ActiveRun:
         self._room_asked = False
         self._timers: list[asyncio.TimerHandle] = []
         self._prompts: list[commands.Enqueue] = []
-        self._task: asyncio.Task[Frame] | None = None
+        self.task: asyncio.Task[Frame] | None = None
 
     # --- lifecycle
 
@@ -104,8 +104,8 @@ class ActiveRun:
         loop = asyncio.get_running_loop()
         self._services.stats.runs_started += 1
         self._services.stats.agent(self.command.agent_id).runs += 1
-        self._task = loop.create_task(self._run(), name=f"run {self.exchange.id}")
-        self._task.add_done_callback(self._finished)
+        self.task = loop.create_task(self._run(), name=f"run {self.exchange.id}")
+        self.task.add_done_callback(self._finished)
         if (timeout_ms := self._timeout_ms()) is not None:
             self._arm_timeout(timeout_ms)
 
@@ -115,8 +115,8 @@ class ActiveRun:
             return
         self._ending = error
         self._cancel_open_calls("cancelled")
-        if self._task is not None:
-            self._task.cancel()
+        if self.task is not None:
+            self.task.cancel()
         self._timers.append(asyncio.get_running_loop().call_later(within, self._abandon))
 
     def parent_gone(self) -> None:
@@ -230,7 +230,7 @@ class ActiveRun:
 
     def _error_frame(self, error: WireError) -> Frame:
         extra: dict[str, Any] = {}
-        if self._execution is not None or self._ending is not None:
+        if self._ending is not None or (self._execution is not None and self._execution.begun):
             extra = {"agent_id": self.command.agent_id, **self._leftover()}
         return error_frame(self.exchange.id, error, **extra)
 

@@ -1,0 +1,180 @@
+"""How a worker that serves comes to its end, on the event loop (PROTOCOL.md, LIFE-*).
+
+    serving ──> stopping ──> over
+       │           ├ shutdown, signal: runs get their grace
+       │           ├ end of input: runs get the drain timeout
+       │           └ nobody listens, framing lost: at once
+       └ commands are taken in order, in `stopping` too
+
+Of several reasons to stop the first is named and the shortest grace counts; a lost framing outranks the others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import anyio
+
+from axon_port.wire.errors import WireError
+from axon_port.worker.dispatch import Dispatcher, Surroundings
+from axon_port.worker.exchanges import Exchange, Exchanges
+from axon_port.worker.intake import Inbox, InputEnded, InputLost, ParentDied, Received, Signalled
+from axon_port.worker.logs import LogSink
+from axon_port.worker.options import Options
+from axon_port.worker.redaction import Redactor
+from axon_port.worker.runs import UNWIND_SECONDS
+from axon_port.worker.stats import Stats
+from axon_port.worker.watchdog import Watchdog
+
+EX_OK: Final = 0
+EX_DATAERR: Final = 65
+EX_SOFTWARE: Final = 70
+
+DEFAULT_GRACE_MS: Final = 5_000
+"""How long runs may go on after `shutdown` or a signal."""
+
+MARGIN_SECONDS: Final = 3.0
+"""After a deadline of ours: what unwinding and flushing may take before the watchdog steps in."""
+
+DRAIN_MARGIN_SECONDS: Final = 1.5
+"""The same after the drain timeout, where nobody may be left to read."""
+
+FATAL_UNWIND_SECONDS: Final = 0.05
+"""The framing is lost: the process ends within 100 ms."""
+
+TURN_SECONDS: Final = 0.005
+"""How long commands are taken in one turn of the loop before the runs get theirs."""
+
+CLOSE_SECONDS: Final = 0.2
+"""How long the providers' connections may take to close."""
+
+Reason = Literal["shutdown", "eof", "signal", "fatal"]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the process has made before the loop turned."""
+
+    options: Options
+    exchanges: Exchanges
+    inbox: Inbox
+    stats: Stats
+    sink: LogSink
+    redactor: Redactor
+    watchdog: Watchdog
+    pong: Callable[[], dict[str, Any]]
+    frames: Callable[[], tuple[dict[str, int], dict[str, int]]]
+
+
+class Lifecycle:
+    """Takes the commands of a worker and knows when it is over. Only for the event loop."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._loop = asyncio.get_running_loop()
+        self._stopping = False
+        self._end_at: float | None = None
+        self._end_timer: asyncio.TimerHandle | None = None
+        self.over = asyncio.Event()
+        self.reason: Reason = "shutdown"
+        self.status = EX_OK
+        self.shutdowns: list[Exchange] = []
+        self.dispatcher = Dispatcher(
+            Surroundings(
+                options=parts.options,
+                exchanges=parts.exchanges,
+                stats=parts.stats,
+                sink=parts.sink,
+                redactor=parts.redactor,
+                pong=parts.pong,
+                frames=parts.frames,
+                on_shutdown=self._shutdown,
+                on_idle=self._idle,
+            )
+        )
+
+    def take_commands(self) -> None:
+        """Take what has come, in order, for at most `TURN_SECONDS`."""
+        until = time.monotonic() + TURN_SECONDS
+        while (item := self._parts.inbox.take()) is not None:
+            match item:
+                case Received():
+                    self.dispatcher.dispatch(item)
+                case InputEnded(truncated):
+                    self._input_ended(EX_DATAERR if truncated else EX_OK)
+                case ParentDied():
+                    self._input_ended(EX_OK)
+                case InputLost():
+                    self._framing_lost()
+                case Signalled():
+                    self._stop("signal", DEFAULT_GRACE_MS / 1000, margin=MARGIN_SECONDS)
+            if time.monotonic() > until and self._parts.inbox:
+                self._loop.call_soon(self.take_commands)
+                return
+        self._idle()
+
+    def listener_gone(self) -> None:
+        """Nobody reads the answers: everything is cancelled, and over."""
+        self.dispatcher.end_all(_cancelled("nobody reads the answers any more"), within=0.0)
+        self.over.set()
+
+    async def finish(self) -> None:
+        """Answer what was read and is not answered yet; `shutdown` itself is answered last, by the process."""
+        while (item := self._parts.inbox.take()) is not None:
+            if isinstance(item, Received):
+                self.dispatcher.dispatch(item)
+        self.dispatcher.end_all(_cancelled("the worker is going down"), within=FATAL_UNWIND_SECONDS)
+        while runs := [run.task for run in self.dispatcher.runs if run.task is not None]:
+            await asyncio.wait(runs, timeout=FATAL_UNWIND_SECONDS)
+        for exchange in self._parts.exchanges:
+            if exchange not in self.shutdowns:
+                exchange.fail(WireError("ShuttingDown", "the worker went down before this was done"))
+        with anyio.move_on_after(CLOSE_SECONDS):
+            await self.dispatcher.close()
+
+    def _shutdown(self, exchange: Exchange, grace_ms: int | None) -> None:
+        self.shutdowns.append(exchange)
+        grace = (DEFAULT_GRACE_MS if grace_ms is None else grace_ms) / 1000
+        self._stop("shutdown", grace, margin=MARGIN_SECONDS)
+
+    def _input_ended(self, status: int) -> None:
+        self.status = self.status or status
+        self.dispatcher.input_ended()
+        self._stop("eof", self._parts.options.drain_timeout, margin=DRAIN_MARGIN_SECONDS)
+
+    def _framing_lost(self) -> None:
+        self.status = EX_DATAERR
+        self._stop("fatal", 0.0, margin=MARGIN_SECONDS, unwind=FATAL_UNWIND_SECONDS)
+
+    def _stop(self, reason: Reason, grace: float, *, margin: float, unwind: float = UNWIND_SECONDS) -> None:
+        if not self._stopping or reason == "fatal":
+            self.reason = reason
+        self._stopping = True
+        if reason != "eof":
+            self.dispatcher.refuse_new_runs()
+        end_at = self._loop.time() + grace
+        if self._end_at is None or end_at < self._end_at:
+            if self._end_timer is not None:
+                self._end_timer.cancel()
+            self._end_at = end_at
+            self._parts.watchdog.expire_in(grace + margin)
+            self._end_timer = self._loop.call_later(grace, self._grace_over, unwind)
+        self._idle()
+
+    def _grace_over(self, unwind: float) -> None:
+        error = _cancelled("the worker is going down and the time for this run is over")
+        self.dispatcher.end_all(error, within=unwind)
+        self._loop.call_later(unwind, self.over.set)
+
+    def _idle(self) -> None:
+        """Nothing may be left to do: then a worker that is stopping has stopped."""
+        if self._stopping and not self.dispatcher.busy and not self._parts.inbox:
+            self.over.set()
+
+
+def _cancelled(why: str) -> WireError:
+    return WireError("Cancelled", why)

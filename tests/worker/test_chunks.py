@@ -1,0 +1,188 @@
+"""The chunks of one stream: credit, joining, splitting, counting."""
+
+import pytest
+
+from axon_port.worker.chunks import Chunk, ChunkQueue
+
+LONG = 1000
+
+
+class Whole:
+    """A growing value, as the queue sees one."""
+
+    def __init__(self, *, known: bool = True) -> None:
+        self.now: object = None
+        self.known = known
+
+    def value(self) -> tuple[bool, object]:
+        return self.known, self.now
+
+
+def taken(queue: ChunkQueue) -> list[Chunk]:
+    return list(queue.ready())
+
+
+def data(queue: ChunkQueue) -> list[object]:
+    return [chunk.data for chunk in queue.ready()]
+
+
+def test_without_credit_in_the_command_chunks_go_out_as_they_come() -> None:
+    queue = ChunkQueue(None, LONG)
+    for number, piece in enumerate(("Hel", "lo", "!")):
+        queue.add("text", 1, piece)
+        assert taken(queue) == [Chunk(number, 1, "text", piece)]
+    assert not queue
+
+
+def test_deltas_that_wait_are_joined_into_one_chunk() -> None:
+    queue = ChunkQueue(0, LONG)
+    for piece in ("Hel", "lo", " ", "world"):
+        queue.add("text", 1, piece)
+        assert taken(queue) == []
+    queue.grant(1)
+    assert taken(queue) == [Chunk(0, 1, "text", "Hello world")]
+
+
+@pytest.mark.parametrize("kind", ["text", "thinking"])
+def test_deltas_of_two_steps_are_never_joined(kind: str) -> None:
+    queue = ChunkQueue(None, LONG)
+    queue.add(kind, 1, "a")
+    queue.add(kind, 2, "b")
+    assert [(chunk.step, chunk.data) for chunk in queue.ready()] == [(1, "a"), (2, "b")]
+
+
+def test_deltas_of_two_kinds_stay_in_their_order() -> None:
+    queue = ChunkQueue(0, LONG)
+    for kind, piece in (("thinking", "a"), ("thinking", "b"), ("text", "c"), ("thinking", "d")):
+        queue.add(kind, 1, piece)
+    queue.unlimit()
+    assert [(chunk.kind, chunk.data) for chunk in queue.ready()] == [("thinking", "ab"), ("text", "c"), ("thinking", "d")]
+
+
+def test_tool_calls_are_never_joined() -> None:
+    queue = ChunkQueue(0, LONG)
+    queue.add("tool_call", 1, {"call_id": "1"})
+    queue.add("tool_call", 1, {"call_id": "2"})
+    queue.grant(5)
+    assert data(queue) == [{"call_id": "1"}, {"call_id": "2"}]
+
+
+def test_each_chunk_costs_one_credit() -> None:
+    queue = ChunkQueue(2, LONG)
+    for step in range(1, 6):
+        queue.add("text", step, str(step))
+    assert data(queue) == ["1", "2"]
+    assert queue.credit == 0
+    assert data(queue) == []
+    queue.grant(1)
+    assert data(queue) == ["3"]
+    queue.grant(10)
+    assert data(queue) == ["4", "5"]
+    assert queue.credit == 8
+
+
+def test_credit_is_kept_for_chunks_that_come_later() -> None:
+    queue = ChunkQueue(0, LONG)
+    queue.grant(2)
+    queue.grant(1)
+    for step in range(1, 6):
+        queue.add("text", step, str(step))
+    assert data(queue) == ["1", "2", "3"]
+
+
+def test_a_grant_of_nothing_changes_nothing() -> None:
+    queue = ChunkQueue(0, LONG)
+    queue.add("text", 1, "a")
+    queue.grant(0)
+    assert taken(queue) == []
+    assert queue
+
+
+def test_a_grant_to_a_stream_without_flow_control_does_not_limit_it() -> None:
+    queue = ChunkQueue(None, LONG)
+    queue.grant(1)
+    assert queue.credit is None
+
+
+def test_what_waited_leaves_when_nobody_can_give_credit_any_more() -> None:
+    queue = ChunkQueue(0, LONG)
+    queue.add("text", 1, "a")
+    queue.add("text", 2, "b")
+    queue.unlimit()
+    assert data(queue) == ["a", "b"]
+
+
+def test_seq_counts_without_a_gap_over_all_kinds() -> None:
+    queue = ChunkQueue(3, LONG)
+    seqs: list[int] = []
+    for step, kind in enumerate(("text", "thinking", "tool_call", "tool_return", "output"), start=1):
+        queue.add(kind, step, "x")
+        seqs += [chunk.seq for chunk in queue.ready()]
+    queue.grant(9)
+    assert seqs + [chunk.seq for chunk in queue.ready()] == [0, 1, 2, 3, 4]
+
+
+def test_a_text_too_long_for_a_frame_is_split_and_each_piece_costs_credit() -> None:
+    queue = ChunkQueue(2, 4)
+    queue.add("text", 1, "0123456789")
+    assert data(queue) == ["0123", "4567"]
+    queue.grant(1)
+    assert data(queue) == ["89"]
+    assert not queue
+
+
+def test_what_comes_after_a_split_joins_its_rest() -> None:
+    queue = ChunkQueue(1, 4)
+    queue.add("text", 1, "012345")
+    assert data(queue) == ["0123"]
+    queue.add("text", 1, "67")
+    queue.unlimit()
+    assert data(queue) == ["4567"]
+
+
+@pytest.mark.parametrize("most", [0, -100])
+def test_a_frame_without_room_still_carries_a_character(most: int) -> None:
+    queue = ChunkQueue(None, most)
+    queue.add("text", 1, "abc")
+    assert data(queue) == ["a", "b", "c"]
+
+
+def test_of_growing_outputs_the_latest_stands_for_those_before_it() -> None:
+    queue = ChunkQueue(0, LONG)
+    for value in ({"a": 1}, {"a": 12}, {"a": 123}):
+        queue.add("output", 1, value)
+    queue.grant(5)
+    assert data(queue) == [{"a": 123}]
+
+
+def test_a_growing_value_is_looked_at_when_it_leaves() -> None:
+    queue, whole = ChunkQueue(0, LONG), Whole()
+    queue.add("output", 1, whole)
+    whole.now = {"city": "Par"}
+    queue.grant(1)
+    assert data(queue) == [{"city": "Par"}]
+
+
+def test_a_growing_value_that_is_none_yet_costs_no_credit_and_no_seq() -> None:
+    queue = ChunkQueue(1, LONG)
+    queue.add("output", 1, Whole(known=False))
+    assert taken(queue) == []
+    assert (queue.credit, bool(queue)) == (1, False)
+    queue.add("text", 1, "x")
+    assert taken(queue) == [Chunk(0, 1, "text", "x")]
+
+
+def test_a_loop_that_stops_taking_loses_nothing() -> None:
+    queue = ChunkQueue(None, LONG)
+    for step in (1, 2, 3):
+        queue.add("text", step, str(step))
+    assert next(queue.ready()).data == "1"
+    assert [(chunk.seq, chunk.data) for chunk in queue.ready()] == [(1, "2"), (2, "3")]
+
+
+def test_a_delta_of_nothing_is_no_reason_for_another_chunk() -> None:
+    queue = ChunkQueue(0, LONG)
+    for piece in ("a", "", "b"):
+        queue.add("text", 1, piece)
+    queue.grant(1)
+    assert data(queue) == ["ab"]

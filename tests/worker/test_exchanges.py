@@ -1,0 +1,148 @@
+"""One table of what is owed an answer, and one way out of it."""
+
+import json
+import threading
+from typing import Any
+
+import pytest
+
+from axon_port.wire.errors import WireError
+from axon_port.wire.events import result_frame
+from axon_port.worker.exchanges import Exchange, Exchanges
+
+from .rig import MemoryOutbox
+
+MAX = 4096
+
+
+def table() -> tuple[Exchanges, MemoryOutbox]:
+    outbox = MemoryOutbox()
+    return Exchanges(outbox, MAX), outbox
+
+
+def claimed(exchanges: Exchanges, frame_id: Any = 1, kind: str = "run") -> Exchange:
+    exchange = exchanges.claim(frame_id, kind)
+    assert exchange is not None
+    return exchange
+
+
+@pytest.mark.parametrize("frame_id", [0, 1, -1, "1", "x" * 256])
+def test_an_id_is_claimed_once_until_it_is_settled(frame_id: Any) -> None:
+    exchanges, _ = table()
+    exchange = claimed(exchanges, frame_id)
+    assert exchange.is_open
+    assert exchanges.claim(frame_id, "run") is None
+    exchange.succeed(None)
+    assert not exchange.is_open
+    assert claimed(exchanges, frame_id) is not exchange
+
+
+def test_a_number_and_its_text_are_different_ids() -> None:
+    exchanges, outbox = table()
+    claimed(exchanges, 1).succeed("number")
+    claimed(exchanges, "1")
+    assert outbox.frames == [{"type": "result", "id": 1, "result": "number"}]
+    assert [exchange.id for exchange in exchanges] == ["1"]
+
+
+def test_an_exchange_gets_exactly_one_terminal_frame() -> None:
+    exchanges, outbox = table()
+    exchange = claimed(exchanges)
+    assert exchange.settle(result_frame(1, "first"))
+    assert not exchange.settle(result_frame(1, "second"))
+    exchange.succeed("third")
+    exchange.fail(WireError("Cancelled", "fourth"))
+    assert [frame["result"] for frame in outbox.frames] == ["first"]
+    assert list(exchanges) == []
+
+
+def test_no_frame_with_an_id_follows_its_terminal_frame() -> None:
+    exchanges, outbox = table()
+    exchange = claimed(exchanges)
+    assert exchange.send(b'{"type":"chunk"}')
+    exchange.fail(WireError("Timeout", "late"))
+    assert not exchange.send(b'{"type":"chunk"}')
+    assert [frame["type"] for frame in outbox.frames] == ["chunk", "error"]
+
+
+def test_an_id_that_is_used_again_belongs_to_its_new_exchange() -> None:
+    exchanges, outbox = table()
+    old = claimed(exchanges)
+    old.succeed("old")
+    new = claimed(exchanges)
+    assert not old.send(b'{"type":"log"}')
+    assert not old.settle(result_frame(1, "late"))
+    new.succeed("new")
+    assert [frame["result"] for frame in outbox.frames] == ["old", "new"]
+
+
+def test_an_error_takes_what_is_known_of_the_run_with_it() -> None:
+    exchanges, outbox = table()
+    claimed(exchanges).fail(WireError("Cancelled", "why"), agent_id="a", messages=[])
+    assert outbox.frames == [
+        {
+            "type": "error",
+            "id": 1,
+            "error_type": "Cancelled",
+            "message": "why",
+            "retryable": False,
+            "agent_id": "a",
+            "messages": [],
+        }
+    ]
+
+
+def test_a_result_too_long_is_settled_as_an_error() -> None:
+    exchanges, outbox = table()
+    claimed(exchanges).succeed("x" * MAX)
+    (frame,) = outbox.frames
+    assert (frame["id"], frame["error_type"]) == (1, "ResultTooLarge")
+    assert len(outbox.payloads[0]) <= MAX
+
+
+def test_a_frame_without_an_exchange_can_be_said_at_any_time() -> None:
+    exchanges, outbox = table()
+    exchanges.say({"type": "goodbye", "reason": "eof"})
+    assert outbox.frames == [{"type": "goodbye", "reason": "eof"}]
+
+
+def test_of_many_threads_that_settle_one_exchange_one_wins() -> None:
+    exchanges, outbox = table()
+    for number in range(200):
+        exchange = claimed(exchanges)
+        start = threading.Barrier(4)
+        won: list[str] = []
+
+        def settle(name: str, exchange: Exchange = exchange, start: threading.Barrier = start, won: list[str] = won) -> None:
+            start.wait()
+            exchange.send(b'{"type":"chunk","id":1}')
+            if exchange.settle(result_frame(1, name)):
+                won.append(name)
+
+        threads = [threading.Thread(target=settle, args=(f"{number}.{thread}",)) for thread in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        *before, last = map(json.loads, outbox.payloads)
+        assert len(won) == 1
+        assert last == {"type": "result", "id": 1, "result": won[0]}
+        assert all(frame["type"] == "chunk" for frame in before)
+        outbox.payloads.clear()
+
+
+def test_of_many_threads_that_claim_one_id_one_wins() -> None:
+    exchanges, _ = table()
+    start = threading.Barrier(8)
+    found: list[Exchange | None] = []
+
+    def claim() -> None:
+        start.wait()
+        found.append(exchanges.claim("id", "run"))
+
+    threads = [threading.Thread(target=claim) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(exchange is not None for exchange in found) == 1

@@ -1,0 +1,317 @@
+"""The single writer, on real pipes: short writes, full pipes, broken ones, many threads."""
+
+import asyncio
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from axon_port.wire.framing import encode_frame
+from axon_port.worker import outbox as outboxes
+from axon_port.worker.outbox import HIGH_BYTES, LOW_BYTES, Outbox
+
+from .rig import SECONDS, SMALL_PIPE, Ends, pipe, run_async, waited
+
+KINDS = pytest.mark.parametrize(
+    ("size", "blocking"), [(None, True), (None, False), (SMALL_PIPE, True), (SMALL_PIPE, False)], ids=repr
+)
+
+
+@contextmanager
+def writing(ends: Ends) -> Iterator[tuple[Outbox, list[str]]]:
+    """An outbox on a pipe, and how often it said that the pipe is broken; its thread has ended afterwards."""
+    before = set(threading.enumerate())
+    said: list[str] = []
+    outbox = Outbox(ends.write_fd, lambda: said.append("broken"))
+    try:
+        yield outbox, said
+    finally:
+        outbox.break_off()
+        ends.close_read()
+        for thread in set(threading.enumerate()) - before:
+            if thread.name == "axon-port writer":
+                thread.join(SECONDS)
+                assert not thread.is_alive()
+
+
+@KINDS
+@pytest.mark.parametrize("length", [0, 1, 100, 4091, 4092, 4093, 65_531, 65_532, 65_536, 314_159])
+def test_a_frame_of_any_length_arrives_whole(size: int | None, blocking: bool, length: int) -> None:
+    payload = bytes(number % 251 for number in range(length))
+    with pipe(size=size, blocking=blocking) as ends, writing(ends) as (outbox, _):
+        outbox.put(payload)
+        assert ends.read_payload() == payload
+        assert outbox.flush(SECONDS)
+        assert (outbox.frames_out, outbox.bytes_out) == (1, length + 4)
+
+
+@KINDS
+def test_frames_arrive_in_the_order_in_which_they_were_put(size: int | None, blocking: bool) -> None:
+    payloads = [f"{number}:".encode() + b"x" * (number * 37 % 9000) for number in range(300)]
+    with pipe(size=size, blocking=blocking) as ends, writing(ends) as (outbox, _):
+        for payload in payloads:
+            outbox.put(payload)
+        assert ends.read_payloads(len(payloads)) == payloads
+        assert outbox.flush(SECONDS)
+        assert outbox.waiting_bytes == 0
+
+
+def test_a_parent_that_reads_byte_by_byte_gets_whole_frames() -> None:
+    payloads = [b"a" * 5000, b"b", b"c" * 100]
+    with pipe(size=SMALL_PIPE, blocking=False) as ends, writing(ends) as (outbox, _):
+        for payload in payloads:
+            outbox.put(payload)
+        expected = b"".join(map(encode_frame, payloads))
+        assert b"".join(ends.read(1) for _ in expected) == expected
+
+
+@KINDS
+def test_of_eight_threads_that_write_at_once_nothing_interleaves(size: int | None, blocking: bool) -> None:
+    each = 150
+
+    def payload(thread: int, number: int) -> bytes:
+        return f"{thread}.{number}.".encode() * (1 + (number * 7 + thread) * 31 % 2500)
+
+    with pipe(size=size, blocking=blocking) as ends, writing(ends) as (outbox, _):
+        start = threading.Barrier(8)
+
+        def write(thread: int) -> None:
+            start.wait()
+            for number in range(each):
+                outbox.put(payload(thread, number))
+
+        threads = [threading.Thread(target=write, args=(thread,)) for thread in range(8)]
+        for thread in threads:
+            thread.start()
+        found = ends.read_payloads(8 * each)
+        for thread in threads:
+            thread.join(SECONDS)
+    order: dict[int, int] = dict.fromkeys(range(8), 0)
+    for got in found:
+        thread = int(got[:1])
+        assert got == payload(thread, order[thread])
+        order[thread] += 1
+
+
+@KINDS
+def test_putting_a_frame_never_waits_for_the_reader(size: int | None, blocking: bool) -> None:
+    with pipe(size=size, blocking=blocking) as ends, writing(ends) as (outbox, _):
+        filled = ends.fill()
+        done = threading.Event()
+
+        def put() -> None:
+            for number in range(100):
+                outbox.put(str(number).encode())
+            outbox.put(b"x" * 2**20)
+            done.set()
+
+        threading.Thread(target=put, daemon=True).start()
+        waited(done)
+        assert not outbox.flush(0)
+        ends.read(filled)
+        assert ends.read_payloads(101)[:100] == [str(number).encode() for number in range(100)]
+        assert outbox.flush(SECONDS)
+
+
+def test_small_frames_that_wait_leave_in_few_writes(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+    writev = os.writev
+
+    def counted(fd: int, buffers: Any) -> int:
+        calls.append(len(buffers))
+        return writev(fd, buffers)
+
+    monkeypatch.setattr(outboxes.os, "writev", counted)
+    with pipe() as ends, writing(ends) as (outbox, _):
+        filled = ends.fill()
+        for number in range(1000):
+            outbox.put(str(number).encode())
+        ends.read(filled)
+        assert ends.read_payloads(1000)[-1] == b"999"
+    assert len(calls) <= 12
+    assert max(calls) <= outboxes.GATHERED_FRAMES
+
+
+def test_a_closed_reader_is_told_once_and_the_rest_is_dropped() -> None:
+    with pipe() as ends, writing(ends) as (outbox, said):
+        ends.close_read()
+        for _ in range(50):
+            outbox.put(b"nobody reads this")
+        assert said == ["broken"]
+        assert outbox.broken
+        assert outbox.waiting_bytes == 0
+        assert not outbox.flush(SECONDS)
+
+
+def test_a_reader_that_closes_while_a_frame_is_half_written_is_told_once() -> None:
+    for blocking in (True, False):
+        with pipe(size=SMALL_PIPE, blocking=blocking) as ends, writing(ends) as (outbox, said):
+            outbox.put(b"x" * 2**20)
+            outbox.put(b"y")
+            ends.read(1000)
+            ends.close_read()
+            assert not outbox.flush(SECONDS)
+            assert outbox.broken
+            outbox.put(b"z")
+            outbox.break_off()
+            assert outbox.waiting_bytes == 0
+        assert said == ["broken"]
+
+
+def test_breaking_off_drops_what_waits_and_wakes_whoever_waits() -> None:
+    with pipe(size=SMALL_PIPE) as ends, writing(ends) as (outbox, said):
+        outbox.put(b"x" * (LOW_BYTES * 2))
+        woken = threading.Event()
+        flushed: list[bool] = []
+        thread = threading.Thread(target=lambda: flushed.append(outbox.flush(SECONDS)))
+        thread.start()
+        outbox.when_room(woken.set)
+        assert not woken.is_set()
+        outbox.break_off()
+        outbox.break_off()
+        waited(woken)
+        thread.join(SECONDS)
+        assert flushed == [False]
+        assert said == ["broken"]
+        again = threading.Event()
+        outbox.when_room(again.set)
+        assert again.is_set()
+
+
+def test_whoever_wants_room_is_called_once_and_only_when_there_is_some() -> None:
+    with pipe() as ends, writing(ends) as (outbox, _):
+        called: list[str] = []
+        outbox.when_room(lambda: called.append("at once"))
+        assert called == ["at once"]
+        outbox.put(b"x" * (LOW_BYTES * 2))
+        later = threading.Event()
+        outbox.when_room(lambda: (called.append("later"), later.set()))
+        assert called == ["at once"]
+        ends.read_payload()
+        waited(later)
+        assert called == ["at once", "later"]
+
+
+def test_a_producer_waits_above_the_high_mark_and_goes_on_below_the_low_one() -> None:
+    with pipe() as ends, writing(ends) as (outbox, _):
+
+        async def main() -> None:
+            await outbox.room()
+            outbox.put(b"x" * (HIGH_BYTES * 2))
+            assert not outbox.has_room
+            producer = asyncio.create_task(outbox.room())
+            await asyncio.sleep(0)
+            assert not producer.done()
+            await asyncio.to_thread(ends.read_payload)
+            await producer
+            assert outbox.has_room
+            assert outbox.waiting_bytes <= LOW_BYTES
+
+        run_async(main)
+
+
+def test_a_producer_that_waits_goes_on_when_nobody_reads_any_more() -> None:
+    with pipe() as ends, writing(ends) as (outbox, _):
+
+        async def main() -> None:
+            outbox.put(b"x" * (HIGH_BYTES * 2))
+            producer = asyncio.create_task(outbox.room())
+            await asyncio.sleep(0)
+            ends.close_read()
+            await producer
+            await outbox.room()
+
+        run_async(main)
+
+
+def test_a_producer_goes_on_where_the_room_came_while_it_asked() -> None:
+    with pipe() as ends, writing(ends) as (outbox, _):
+        when_room = outbox.when_room
+
+        def late(callback: Any) -> None:
+            # Between the look at the mark and the entry in the list, the parent reads everything.
+            ends.read_payload()
+            assert outbox.flush(SECONDS)
+            when_room(callback)
+
+        outbox.when_room = late
+
+        async def main() -> None:
+            outbox.put(b"x" * (HIGH_BYTES * 2))
+            await outbox.room()
+
+        run_async(main)
+
+
+def test_a_producer_whose_loop_has_ended_does_not_hold_the_writer() -> None:
+    with pipe() as ends, writing(ends) as (outbox, _):
+
+        async def main() -> None:
+            outbox.put(b"x" * (HIGH_BYTES * 2))
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0):
+                    await outbox.room()
+
+        run_async(main)
+        outbox.put(b"after the loop")
+        assert ends.read_payloads(2)[1] == b"after the loop"
+        assert outbox.flush(SECONDS)
+
+
+def test_a_parent_that_never_reads_congests_the_outbox(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outboxes, "CONGESTED_BYTES", 100_000)
+    with pipe(size=SMALL_PIPE) as ends, writing(ends) as (outbox, _):
+        assert not outbox.congested
+        outbox.put(b"x" * 200_000)
+        assert outbox.congested
+        ends.read_payload()
+        assert outbox.flush(SECONDS)
+        assert not outbox.congested
+
+
+def test_the_marks_stand_in_their_order() -> None:
+    assert LOW_BYTES < HIGH_BYTES < outboxes.CONGESTED_BYTES
+
+
+def test_frames_can_go_to_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "answers.bin"
+    payloads = [b"a", b"b" * 100_000, b"c"]
+    with path.open("wb") as file:
+        outbox = Outbox(file.fileno(), lambda: None)
+        for payload in payloads:
+            outbox.put(payload)
+        assert outbox.flush(SECONDS)
+        outbox.break_off()
+    assert path.read_bytes() == b"".join(map(encode_frame, payloads))
+
+
+@pytest.mark.parametrize("blocking", [True, False])
+def test_frames_can_go_to_a_socket(blocking: bool) -> None:
+    ours, theirs = socket.socketpair()
+    payloads = [b"a", b"b" * 1_000_000, b"c"]
+    with ours, theirs:
+        ours.setblocking(blocking)
+        outbox = Outbox(ours.fileno(), lambda: None)
+        for payload in payloads:
+            outbox.put(payload)
+        expected = b"".join(map(encode_frame, payloads))
+        theirs.settimeout(SECONDS)
+        found = bytearray()
+        while len(found) < len(expected):
+            found += theirs.recv(2**16)
+        assert bytes(found) == expected
+        assert outbox.flush(SECONDS)
+        outbox.break_off()
+
+
+def test_the_flags_of_the_descriptor_stay_as_they_are() -> None:
+    for blocking in (True, False):
+        with pipe(size=SMALL_PIPE, blocking=blocking) as ends, writing(ends) as (outbox, _):
+            outbox.put(b"x" * 50_000)
+            ends.read_payload()
+            assert os.get_blocking(ends.write_fd) is blocking
