@@ -153,6 +153,15 @@ def _deferral(talk: Talk) -> None:
     left = talk.hear(type="result", id=run, status="deferred", result=None)
     (call,) = left["deferred"]["calls"]
     talk.check(call, {"name": "inspect", "args": {"parcel": 7}})
+    talk.page.say("  A day later, in this worker or another one: the messages, and what was found.")
+    run = talk.send(
+        "run",
+        agent_id="customs",
+        message_history=left["messages"],
+        deferred_results={call["call_id"]: {"result": "a cat"}},
+        model={"script": [{"text": "There is a cat in it."}]},
+    )
+    talk.hear(type="result", id=run, status="complete", result="There is a cat in it.")
 
 
 def _failure(talk: Talk) -> None:
@@ -194,7 +203,7 @@ SCENES: Final = (
     Scene("The model calls a tool, wrongly at first: only arguments that meet the schema reach the parent.", _tool),
     Scene("A result with a schema: what does not meet it goes back to the model.", _structured),
     Scene("A call that needs a person's word, who also lowers the sum.", _approval),
-    Scene("A call that takes a day: the run ends, and its messages say where to go on.", _deferral),
+    Scene("A call that takes a day: the run ends, and another one goes on from its messages.", _deferral),
     Scene("Failures have names, and say whether it is worth trying again.", _failure),
     Scene("An hour is too long: the run is cancelled, and both get their answer.", _cancel),
     Scene("An orderly end.", _end),

@@ -12,6 +12,7 @@ from typing import Any, Final, Literal, cast
 
 import anyio
 import anyio.to_thread
+from pydantic import TypeAdapter
 from pydantic_ai import Agent
 from pydantic_ai.capabilities import AbstractCapability
 from pydantic_ai.exceptions import UserError
@@ -54,6 +55,8 @@ from axon_port.agents.tools import ToolBench
 from axon_port.wire import codec, commands
 from axon_port.wire.codec import JsonText
 from axon_port.wire.errors import WireError
+
+_RETURN = TypeAdapter[ToolReturnPart](ToolReturnPart)
 
 Priority = Literal["asap", "when_idle"]
 
@@ -264,8 +267,11 @@ class Execution:
             self._tap.tell("tool_call", data)
         elif isinstance(event, FunctionToolResultEvent):
             part = event.part
-            content = JsonText(codec.encode(_json_content(part)))
-            data = {"name": part.tool_name, "content": content, "call_id": self._bench.call_id(part.tool_call_id)}
+            data = {
+                "name": part.tool_name,
+                "content": _json_content(part),
+                "call_id": self._bench.call_id(part.tool_call_id),
+            }
             self._tap.tell("tool_return", data)
 
     def _outcome(self, agent_run: AgentRun[Any, Any]) -> Outcome:
@@ -419,4 +425,4 @@ def _is_retried_output(part: object) -> bool:
 
 
 def _json_content(part: ToolReturnPart) -> Any:
-    return part.model_response_object() if not isinstance(part.content, str) else part.content
+    return _RETURN.dump_python(part, mode="json")["content"]

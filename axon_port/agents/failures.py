@@ -127,14 +127,17 @@ def output_faults(cause: BaseException | None) -> Any:
 def _last_of_all(group: FallbackExceptionGroup) -> WireError:
     attempts = [attempt_summary(error) for error in group.exceptions]
     last = wire_error(group.exceptions[-1]) or internal_error()
-    details: dict[str, Any] = cast("Any", last.details) if isinstance(last.details, dict) else {}
     return WireError(
         last.error_type,
         f"all models failed, the last with: {last.message}",
-        details={**details, "attempts": attempts},
+        details={**_fields(last.details), "attempts": attempts},
         retryable=last.retryable,
         retry_after_ms=last.retry_after_ms,
     )
+
+
+def _fields(details: Any) -> dict[str, Any]:
+    return cast("dict[str, Any]", details) if isinstance(details, dict) else {}
 
 
 def attempt_summary(error: Exception) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+import os
 from typing import Any
 
 import anyio
@@ -58,14 +59,24 @@ class _Left(Exception):
 
 
 def _guarded(function: Any, *args: Any, **keywords: Any) -> Any:
+    process = os.getpid()
+    status = 0
     try:
         return function(*args, **keywords)
     except Exception:
+        status = 1
         raise
     except BaseException as error:
+        status = 1
         raise _Left(repr(error)) from error
+    finally:
+        if os.getpid() != process:
+            # A child that the function forked and did not end: it has no business in our event loop.
+            os._exit(status)
 
 
 def _fault(call: Call, error: BaseException) -> ToolFault:
+    if isinstance(error, _Left) and error.__cause__ is not None:
+        error = error.__cause__
     _logger.error("tool %s raised %s", call.name, type(error).__name__, exc_info=error)
     return ToolFault(f"tool {call.name} raised {type(error).__name__}; the worker's log has the traceback")

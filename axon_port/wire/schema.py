@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final, Literal, TextIO, cast, get_type_hints
+from typing import Any, Final, TextIO, cast, get_type_hints
 
-from pydantic import BaseModel, TypeAdapter
+from pydantic import TypeAdapter
 from pydantic.fields import FieldInfo
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode
 from pydantic_core import CoreSchema
@@ -19,7 +19,7 @@ from typing_extensions import TypedDict
 
 from axon_port.wire import commands
 from axon_port.wire.commands import COMMANDS, Data
-from axon_port.wire.errors import ERROR_TYPES
+from axon_port.wire.errors import ErrorType
 from axon_port.wire.events import EVENTS, PROTOCOL_VERSION
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
@@ -137,9 +137,7 @@ def _command_definitions() -> dict[str, JsonSchema]:
 
 
 def _generated(adapters: Sequence[tuple[str, TypeAdapter[Any]]], mode: JsonSchemaMode) -> dict[str, JsonSchema]:
-    inputs: list[tuple[str, JsonSchemaMode, CoreSchema]] = [
-        (name, mode, cast("CoreSchema", adapter.core_schema)) for name, adapter in adapters
-    ]
+    inputs: list[tuple[str, JsonSchemaMode, CoreSchema]] = [(name, mode, one.core_schema) for name, one in adapters]
     _, definitions = _Generator(ref_template="#/$defs/{model}").generate_definitions(inputs)
     return cast("dict[str, JsonSchema]", definitions)
 
@@ -195,7 +193,7 @@ def _event_definitions() -> dict[str, JsonSchema]:
     shapes = [(shape.__name__, TypeAdapter[Any](_understood(shape))) for shape in EVENTS]
     definitions = _generated(shapes, "serialization")
     definitions["Error"]["properties"]["error_type"] = _ref("ErrorType")
-    definitions["ErrorType"] = TypeAdapter(_literal(ERROR_TYPES)).json_schema()
+    definitions["ErrorType"] = TypeAdapter[Any](ErrorType).json_schema()
     return {
         name: {key: value for key, value in schema.items() if key != "title"} for name, schema in definitions.items()
     }
@@ -212,11 +210,7 @@ def _understood(shape: type[Any]) -> Any:
 
 
 def _is_shape(hint: Any) -> bool:
-    return isinstance(hint, type) and not issubclass(hint, BaseModel) and hasattr(hint, "__total__")
-
-
-def _literal(values: Sequence[str]) -> Any:
-    return Literal.__getitem__(tuple(values))
+    return hasattr(hint, "__total__")
 
 
 def _ref(name: str) -> JsonSchema:

@@ -8,7 +8,6 @@ import signal
 import sys
 import time
 from collections import defaultdict
-from pathlib import Path
 from typing import Final
 
 _PR_SET_CHILD_SUBREAPER: Final = 36
@@ -39,9 +38,9 @@ def end_descendants() -> None:
 def descendants() -> set[int]:
     """The pids below this process, zombies left out. Empty where there is no /proc."""
     children: defaultdict[int, list[int]] = defaultdict(list)
-    for entry in Path("/proc").glob("[0-9]*"):
-        if (state := _state(int(entry.name))) is not None and state[0] != "Z":
-            children[state[1]].append(int(entry.name))
+    for pid in (int(name) for name in _listed("/proc") if name.isdecimal()):
+        if (state := _state(pid)) is not None and state[0] != "Z":
+            children[state[1]].append(pid)
     found: set[int] = set()
     to_visit = [os.getpid()]
     while to_visit:
@@ -58,10 +57,23 @@ def _runs(pid: int) -> bool:
 
 def _state(pid: int) -> tuple[str, int] | None:
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+        fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY)
     except OSError:
         return None
-    return fields[0], int(fields[1])
+    try:
+        fields = os.read(fd, 1024).rpartition(b")")[2].split()
+    except OSError:
+        return None
+    finally:
+        os.close(fd)
+    return fields[0].decode(), int(fields[1])
+
+
+def _listed(folder: str) -> list[str]:
+    try:
+        return os.listdir(folder)  # noqa: PTH208  as few steps as possible: a busy thread may hold us up at each
+    except OSError:
+        return []
 
 
 def _send(pids: set[int], number: int) -> None:

@@ -118,12 +118,14 @@ class Intake:
         inbox: Inbox,
         *,
         pong: Callable[[], dict[str, Any]],
+        on_ended: Callable[[], None],
         on_gone: Callable[[], None],
         on_signal: Callable[[int], None],
     ) -> None:
         self._exchanges = exchanges
         self._inbox = inbox
         self._pong = pong
+        self._on_ended = on_ended
         self._on_gone = on_gone
         self._on_signal = on_signal
         self.resume: Callable[[], None] = lambda: None
@@ -139,6 +141,7 @@ class Intake:
                 case FramingLost():
                     error = _framing_lost(frame, self._exchanges.max_frame_bytes)
                     self._exchanges.say(error_frame(None, error, fatal=True))
+                    self._on_ended()
                     self._inbox.put(InputLost())
                 case _:
                     self.frames_in += 1
@@ -153,6 +156,7 @@ class Intake:
         if truncated:
             error = WireError("TruncatedFrame", "the input ended inside a frame: some bytes of it never came")
             self._exchanges.say(error_frame(None, error))
+        self._on_ended()
         self._inbox.put(InputEnded(truncated))
 
     def listener_gone(self) -> None:

@@ -40,8 +40,8 @@ DEFAULT_GRACE_MS: Final = 5_000
 MARGIN_SECONDS: Final = 3.0
 """After a deadline of ours: what unwinding and flushing may take before the watchdog steps in."""
 
-DRAIN_MARGIN_SECONDS: Final = 1.5
-"""The same after the drain timeout, where nobody may be left to read."""
+DRAIN_UNWIND_SECONDS: Final = 0.5
+"""How long runs may unwind when the drain timeout has passed; the watchdog is near."""
 
 FATAL_UNWIND_SECONDS: Final = 0.05
 """The framing is lost: the process ends within 100 ms."""
@@ -111,7 +111,7 @@ class Lifecycle:
                 case InputLost():
                     self._framing_lost()
                 case Signalled():
-                    self._stop("signal", DEFAULT_GRACE_MS / 1000, margin=MARGIN_SECONDS)
+                    self._stop("signal", DEFAULT_GRACE_MS / 1000)
             if time.monotonic() > until and self._parts.inbox:
                 self._loop.call_soon(self.take_commands)
                 return
@@ -139,18 +139,18 @@ class Lifecycle:
     def _shutdown(self, exchange: Exchange, grace_ms: int | None) -> None:
         self.shutdowns.append(exchange)
         grace = (DEFAULT_GRACE_MS if grace_ms is None else grace_ms) / 1000
-        self._stop("shutdown", grace, margin=MARGIN_SECONDS)
+        self._stop("shutdown", grace)
 
     def _input_ended(self, status: int) -> None:
         self.status = self.status or status
         self.dispatcher.input_ended()
-        self._stop("eof", self._parts.options.drain_timeout, margin=DRAIN_MARGIN_SECONDS)
+        self._stop("eof", self._parts.options.drain_timeout, unwind=DRAIN_UNWIND_SECONDS)
 
     def _framing_lost(self) -> None:
         self.status = EX_DATAERR
-        self._stop("fatal", 0.0, margin=MARGIN_SECONDS, unwind=FATAL_UNWIND_SECONDS)
+        self._stop("fatal", 0.0, unwind=FATAL_UNWIND_SECONDS)
 
-    def _stop(self, reason: Reason, grace: float, *, margin: float, unwind: float = UNWIND_SECONDS) -> None:
+    def _stop(self, reason: Reason, grace: float, *, unwind: float = UNWIND_SECONDS) -> None:
         if not self._stopping or reason == "fatal":
             self.reason = reason
         self._stopping = True
@@ -161,7 +161,9 @@ class Lifecycle:
             if self._end_timer is not None:
                 self._end_timer.cancel()
             self._end_at = end_at
-            self._parts.watchdog.expire_in(grace + margin)
+            if reason != "eof":
+                # The end of the input has set the watchdog already, on the reader's thread.
+                self._parts.watchdog.expire_in(grace + MARGIN_SECONDS)
             self._end_timer = self._loop.call_later(grace, self._grace_over, unwind)
         self._idle()
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import faulthandler
 import gc
 import logging
 import os
@@ -48,6 +49,9 @@ GONE_SECONDS: Final = 0.8
 SIGNAL_SECONDS: Final = 8.0
 """After a first signal, until the watchdog ends the process even if the loop is blocked: the grace and a margin."""
 
+DRAIN_MARGIN_SECONDS: Final = 1.0
+"""After the drain timeout, until the watchdog ends the process: what is left is cancelled and told in that time."""
+
 FLUSH_SECONDS: Final = 5.0
 """At the end, how long the parent may take to read what is left."""
 
@@ -75,11 +79,16 @@ class Worker:
         self._sink = logs.LogSink(self._exchanges, self._redactor, options.log_level)
         self._inbox = Inbox()
         self._intake = Intake(
-            self._exchanges, self._inbox, pong=self._pong, on_gone=self._outbox.break_off, on_signal=self._signalled
+            self._exchanges,
+            self._inbox,
+            pong=self._pong,
+            on_ended=self._input_ended,
+            on_gone=self._outbox.break_off,
+            on_signal=self._signalled,
         )
         self._reader = Reader(port.read_fd, port.write_fd, self._intake, options.max_frame_bytes)
         self._intake.resume = self._reader.resume
-        self._watchdog = Watchdog(self._deadline_missed, lambda: self._inbox.put(ParentDied()))
+        self._watchdog = Watchdog(self._deadline_missed, self._parent_died)
         self._captures: list[logs.Capture] = []
         self._lifecycle: Lifecycle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -88,6 +97,7 @@ class Worker:
 
     def serve(self) -> NoReturn:
         """Serve until the end, and leave the process."""
+        faulthandler.enable(file=2)
         children.adopt_orphans()
         self._exchanges.say(self._ready())
         self._catch_signals()
@@ -99,8 +109,7 @@ class Worker:
         except BaseException as error:
             _logger.critical("the worker failed: %r", error, exc_info=error)
             self._leave("fatal", EX_SOFTWARE)
-        lifecycle = self._lifecycle
-        self._leave(*(("shutdown", 0) if lifecycle is None else (lifecycle.reason, lifecycle.status)))
+        self._leave("eof", 0)
 
     def _ready(self) -> dict[str, Any]:
         return {
@@ -129,6 +138,8 @@ class Worker:
         await lifecycle.over.wait()
         self._reader.stop()
         await lifecycle.finish()
+        # From inside the loop, which would otherwise wait for tasks that swallow their cancellation.
+        self._leave(lifecycle.reason, lifecycle.status)
 
     async def _new_lifecycle(self) -> Lifecycle:
         def load() -> tuple[type[Any], type[Any]]:
@@ -185,6 +196,13 @@ class Worker:
         self._watchdog.expire_in(GONE_SECONDS)
         if self._lifecycle is not None:
             self._on_loop(self._lifecycle.listener_gone)
+
+    def _input_ended(self) -> None:
+        self._watchdog.expire_in(self._options.drain_timeout + DRAIN_MARGIN_SECONDS)
+
+    def _parent_died(self) -> None:
+        self._input_ended()
+        self._inbox.put(ParentDied())
 
     def _signalled(self, number: int) -> None:
         if number not in SIGNALS:

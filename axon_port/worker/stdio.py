@@ -15,8 +15,10 @@ from __future__ import annotations
 import fcntl
 import os
 import stat
+import sys
 from dataclasses import dataclass, field
-from typing import Final
+from io import TextIOWrapper
+from typing import Final, cast
 
 STANDARD: Final = (0, 1)
 NOUSE_STDIO: Final = (3, 4)
@@ -71,6 +73,9 @@ def claim(*, nouse_stdio: bool) -> FramePort:
     captured = {_capture(1): "stdout"}
     if stderr_joined:
         captured[_capture(2)] = "stderr"
+    if sys.stdout is not None:  # pyright: ignore[reportUnnecessaryComparison]  (it is None where 1 was closed)
+        # A print is to be heard when it is made, not when a buffer is full.
+        cast("TextIOWrapper", sys.stdout).reconfigure(line_buffering=True)
     os.register_at_fork(after_in_child=lambda: _forget(read_fd, write_fd, *captured))
     return FramePort(read_fd, write_fd, captured)
 

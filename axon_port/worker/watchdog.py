@@ -1,14 +1,19 @@
 """The thread that needs no event loop (PROTOCOL.md, LIFE-WATCHDOG).
 
 It ends the process when a deadline passes that the loop did not meet, notices that the parent process is gone while
-something else holds the input open, and knows how late the loop is. Where a C call holds the interpreter lock even
-this thread cannot run: then `faulthandler`, a thread without Python, ends the process.
+something else holds the input open, and knows how late the loop is.
+
+Where a C call holds the interpreter lock, even this thread cannot run. Two things that need no Python end the process
+then: after a deadline `faulthandler`, and at any time a timer of the CPU time that this thread sets back as it turns
+(so that a stopped process is not taken for a stuck one). Either leaves the stacks on stderr.
 """
 
 from __future__ import annotations
 
 import faulthandler
 import os
+import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -23,6 +28,12 @@ BEAT_SECONDS: Final = 0.1
 LAST_RESORT_SECONDS: Final = 1.0
 """After a deadline, until the process ends even if no Python can run."""
 
+HELD_CPU_SECONDS: Final = 30.0
+"""CPU time that one C call may burn while it holds the interpreter lock: no ping is answered meanwhile."""
+
+URGENT_SWITCH_SECONDS: Final = 0.0001
+"""At the end, how long a thread that computes keeps the interpreter from this one; 50 times less than usual."""
+
 
 class Watchdog:
     """`on_expired` ends the process; `on_orphaned` is called once when the parent process has gone."""
@@ -34,6 +45,7 @@ class Watchdog:
         self._deadline: float | None = None
         self._changed = threading.Condition()
         self._last_beat = time.monotonic()
+        faulthandler.register(signal.SIGVTALRM, file=2, chain=True)
         threading.Thread(target=self._watch, name="axon-port watchdog", daemon=True).start()
 
     def beat(self) -> None:
@@ -66,8 +78,10 @@ class Watchdog:
                 else:
                     expired = True
             if expired:
+                sys.setswitchinterval(URGENT_SWITCH_SECONDS)
                 self._on_expired()
                 return
+            signal.setitimer(signal.ITIMER_VIRTUAL, HELD_CPU_SECONDS)
             if not orphaned and os.getppid() != self._parent:
                 orphaned = True
                 self._on_orphaned()

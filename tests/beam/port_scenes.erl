@@ -104,7 +104,7 @@ scene(descriptors) ->
 
 scene(usage) ->
     Port = spawn_worker(["--no-such-option"], [stderr_to_stdout]),
-    #{<<"type">> := <<"log">>, <<"level">> := <<"critical">>, <<"message">> := Message} = next(Port),
+    #{<<"type">> := <<"log">>, <<"logger">> := <<"stderr">>, <<"message">> := Message} = next(Port),
     {_, _} = binary:match(Message, <<"--no-such-option">>),
     64 = exit_status(Port);
 

@@ -3,9 +3,10 @@
 import copy
 import io
 import json
+import re
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
@@ -21,7 +22,8 @@ from tests.kit import REPOSITORY, Worker, succeeded
 from tests.kit.frames import Frame
 
 PROTOCOL = REPOSITORY / "axon_port" / "wire" / "PROTOCOL.md"
-PALETTE: list[Any] = [None, True, 0, -1, 1, 1.5, 2**63, "", "x", "x" * 257, [], [1], ["x"], [None], {}, {"a": 1}, {"n": {}}]
+SCALARS: list[Any] = [None, True, 0, -1, 1, 1.5, 2**63, "", "x", "x" * 257]
+PALETTE: list[Any] = [*SCALARS, [], [1], ["x"], [None], {}, {"a": 1}, {"n": {}}]
 ABSENT = object()
 
 Path_ = tuple[str | int, ...]
@@ -48,7 +50,8 @@ def validator(name: str, *, closed: bool = False) -> jsonschema_rs.Validator:
 
 def faults(name: str, frame: object, *, closed: bool = False) -> list[str]:
     """What is wrong with a frame, by the definition that its type selects."""
-    return [f"{list(error.instance_path)}: {error.message}" for error in validator(name, closed=closed).iter_errors(frame)]
+    found = validator(name, closed=closed).iter_errors(frame)
+    return [f"{list(error.instance_path)}: {error.message}" for error in found]
 
 
 def examples() -> list[Frame]:
@@ -67,6 +70,11 @@ def examples() -> list[Frame]:
 def is_command(frame: Mapping[str, Any]) -> bool:
     """Whether a parent sends it."""
     return frame["type"] in COMMANDS
+
+
+def event_types() -> set[str]:
+    """The `type` of each event."""
+    return {document()["$defs"][event.__name__]["properties"]["type"]["const"] for event in EVENTS}
 
 
 def parser_takes(frame: dict[str, Any]) -> bool:
@@ -134,14 +142,45 @@ def test_an_example_of_the_documentation_is_valid(frame: Frame) -> None:
 
 
 def test_there_is_an_example_of_every_command_and_every_event() -> None:
-    shown = {frame["type"] for frame in examples()}
-    events = {cast("dict[str, Any]", document()["$defs"][event.__name__])["properties"]["type"]["const"] for event in EVENTS}
-    assert shown == set(COMMANDS) | events
+    assert {frame["type"] for frame in examples()} == set(COMMANDS) | event_types()
+
+
+def section_of(kind: str) -> str:
+    """What PROTOCOL.md says of one command, up to its example."""
+    clause = f"- **CMD-{kind.upper().replace('_', '-')}** "
+    return PROTOCOL.read_text("utf-8").partition(clause)[2].partition("```json")[0]
+
+
+def table_of(text: str) -> set[str]:
+    """The names in the first column of the tables in a text."""
+    rows = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `")]
+    return {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+
+
+@pytest.mark.parametrize("kind", COMMANDS)
+def test_the_documentation_names_every_field_of_a_command_and_no_other(kind: str) -> None:
+    """clause: CMD-CREATE-AGENT, CMD-DELETE-AGENT, CMD-LIST-AGENTS, CMD-RUN, CMD-STREAM, CMD-TOOL-RESULT,
+    CMD-APPROVAL, CMD-CREDIT, CMD-CANCEL, CMD-ENQUEUE, CMD-PING, CMD-STATS, CMD-SET-LOG-LEVEL, CMD-SHUTDOWN"""
+    fields = set(document()["$defs"][COMMANDS[kind].__name__]["properties"]) - {"id", "type"}
+    text = section_of(kind) + (section_of("run") if kind == "stream" else "")
+    assert fields <= set(re.findall(r"`(\w+)`", text))
+    assert table_of(text) <= fields
+
+
+@pytest.mark.parametrize(
+    ("begins", "name"),
+    [("| field of a tool |", "Tool"), ("| field of a turn |", "Turn"), ("| part | fields |", "UrlPart")],
+)
+def test_the_documentation_names_every_field_of_a_tool_and_a_turn(begins: str, name: str) -> None:
+    table = PROTOCOL.read_text("utf-8").partition(begins)[2].partition("\n\n")[0]
+    assert set(document()["$defs"][name]["properties"]) - {"type"} <= set(re.findall(r"`(\w+)`", table))
+    assert table_of(table) <= set(document()["$defs"][name]["properties"])
 
 
 # ---------------------------------------------------------------- the parser and the schema
 
 
+PYTHON_TOOL: Frame = {"name": "t", "handler": {"python": "m:f"}}
 LESS_COMMON: list[Frame] = [
     {"type": "run", "id": 1, "agent_id": "a", "prompt": "p", "result_type": {"type": "string"}},
     {"type": "run", "id": 1, "agent_id": "a", "prompt": "p", "output_schema": True, "message_history": [{}]},
@@ -152,15 +191,20 @@ LESS_COMMON: list[Frame] = [
     {"type": "run", "id": 1, "agent_id": "a", "deferred_results": {"c": {"approved": False, "message": "no"}}},
     {"type": "run", "id": 1, "agent_id": "a", "deferred_results": {"c": {"retry": "x"}, "d": {"failed": "x"}}},
     {"type": "run", "id": 1, "agent_id": "a", "prompt": "p", "usage_limits": {"request_limit": None, "cost_limit": 1}},
-    {"type": "create_agent", "id": 1, "agent_id": "a", "model": {"script": [{"output": None, "error": {"status": 400}}]}},
+    {"type": "create_agent", "id": 1, "agent_id": "a", "model": {"script": [{"output": None}]}},
+    {"type": "create_agent", "id": 1, "agent_id": "a", "model": {"script": [{"error": {"status": 400}}]}},
     {"type": "create_agent", "id": 1, "agent_id": "a", "model": "test", "capabilities": ["A", {"B": {"c": 1}}]},
-    {"type": "create_agent", "id": 1, "agent_id": "a", "model": "test", "tools": [{"name": "t", "handler": {"python": "m:f"}}]},
+    {"type": "create_agent", "id": 1, "agent_id": "a", "model": "test", "tools": [PYTHON_TOOL]},
 ]
 
 
 def places(value: Any, at: Path_ = ()) -> Iterator[Path_]:
     """The paths to everything inside a value."""
-    children: Any = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    children: Iterable[tuple[Any, Any]] = ()
+    if isinstance(value, dict):
+        children = cast("Frame", value).items()
+    elif isinstance(value, list):
+        children = enumerate(cast("list[Any]", value))
     for key, child in children:
         yield (*at, key)
         yield from places(child, (*at, key))
@@ -193,9 +237,11 @@ def variants(frame: Frame) -> Iterator[Frame]:
 
 def beyond_a_schema(frame: Frame) -> bool:
     """Whether only the parser can know: `chunks` that do not make up `text`."""
-    turns: Any = frame["model"].get("script") if isinstance(frame.get("model"), dict) else None
-    listed: list[Any] = turns if isinstance(turns, list) else []
-    return any(isinstance(turn, dict) and {"text", "chunks"} <= set(cast("Frame", turn)) for turn in listed)
+    match frame:
+        case {"model": {"script": [*turns]}}:
+            return any({"text", "chunks"} <= set(cast("Frame", turn)) for turn in turns if isinstance(turn, dict))
+        case _:
+            return False
 
 
 COMMAND_EXAMPLES = [frame for frame in [*examples(), *LESS_COMMON] if is_command(frame)]
@@ -271,6 +317,4 @@ def test_what_a_real_worker_sends_and_takes_is_valid(tmp_path: Path) -> None:
         talk(worker)
     for direction, frame in worker.log:
         assert faults("Command" if direction == "sent" else "Event", frame, closed=True) == [], frame
-    heard = {frame["type"] for frame in worker.frames}
-    events = {document()["$defs"][event.__name__]["properties"]["type"]["const"] for event in EVENTS}
-    assert heard == events
+    assert {frame["type"] for frame in worker.frames} == event_types()

@@ -1,0 +1,97 @@
+"""The worker's descendants, each of these tests in a process of its own."""
+
+import json
+import os
+import signal
+from typing import Any
+
+import pytest
+
+from tests.kit.processes import wait_for_end
+
+from .programs import run_program
+
+BIRTH = """
+import json, os, signal, subprocess, sys, time
+from axon_port.worker import children
+
+def child(source, *how):
+    process = subprocess.Popen([sys.executable, "-c", source], stdout=subprocess.PIPE, **dict(how))
+    return process, process.stdout.readline().decode().strip()
+
+SLEEPER = "import time; print('up', flush=True); time.sleep(600)"
+STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(600)"
+"""
+
+
+def outcome(source: str) -> Any:
+    done = run_program(BIRTH + source)
+    assert done.returncode == 0, done.stderr.decode()
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_a_process_without_children_has_no_descendants() -> None:
+    assert outcome("children.end_descendants(); print(json.dumps(sorted(children.descendants())))") == []
+
+
+def test_a_child_that_ends_itself_in_good_order_may() -> None:
+    source = """
+process, _ = child(SLEEPER)
+assert children.descendants() == {process.pid}
+children.end_descendants()
+print(json.dumps(process.wait()))
+"""
+    assert outcome(source) == -signal.SIGTERM
+
+
+def test_a_child_that_ignores_the_request_is_killed() -> None:
+    source = """
+process, _ = child(STUBBORN)
+children.end_descendants()
+print(json.dumps(process.wait()))
+"""
+    assert outcome(source) == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("session", ["True", "False"])
+def test_a_grandchild_whose_parent_has_ended_is_found_and_ended(session: str) -> None:
+    source = f"""
+children.adopt_orphans()
+parent = "import subprocess, sys; p = subprocess.Popen([sys.executable, '-c', %r], start_new_session={session}); print(p.pid, flush=True)" % SLEEPER
+process, line = child(parent)
+process.wait()
+grandchild = int(line)
+assert grandchild in children.descendants(), children.descendants()
+children.end_descendants()
+print(json.dumps(grandchild))
+"""
+    assert wait_for_end(outcome(source), 10)
+
+
+def test_a_child_that_is_dead_and_not_waited_for_is_none() -> None:
+    source = """
+process, _ = child("print('up', flush=True)")
+os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+print(json.dumps(sorted(children.descendants())))
+"""
+    assert outcome(source) == []
+
+
+def test_a_process_with_a_name_that_looks_like_its_state_is_read_right() -> None:
+    source = """
+import ctypes
+name = ") Z 1 ("
+process, _ = child("import ctypes, time; ctypes.CDLL(None).prctl(15, b') Z 1 (', 0, 0, 0); print('up', flush=True); time.sleep(600)")
+found = children.descendants()
+children.end_descendants()
+print(json.dumps([sorted(found), process.pid]))
+"""
+    found, pid = outcome(source)
+    assert found == [pid]
+
+
+def test_other_processes_are_left_alone() -> None:
+    ours = os.getpid()
+    source = f"children.end_descendants(); print(json.dumps({ours} in children.descendants()))"
+    assert outcome(source) is False
+    os.kill(ours, 0)

@@ -1,0 +1,285 @@
+"""From a frame to a command that was claimed: everything that is answered without the event loop."""
+
+import json
+import threading
+from typing import Any
+
+import pytest
+
+from axon_port.wire.framing import FramingLost, Oversize
+from axon_port.worker import intake as intakes
+from axon_port.worker.exchanges import Exchange, Exchanges
+from axon_port.worker.intake import Inbox, InputEnded, InputLost, Intake, Item, Received, Signalled
+from tests.kit.shapes import problems_of
+
+from .rig import MemoryOutbox
+
+MAX = 2**20
+PONG = {"status": "ok", "uptime_ms": 1, "inflight": 0, "agents": 0, "loop_lag_ms": 0}
+
+
+class Desk:
+    """An intake with all that stands around it."""
+
+    def __init__(self) -> None:
+        self.outbox = MemoryOutbox()
+        self.exchanges = Exchanges(self.outbox, MAX)
+        self.inbox = Inbox()
+        self.heard: list[object] = []
+        self.intake = Intake(
+            self.exchanges,
+            self.inbox,
+            pong=lambda: dict(PONG),
+            on_gone=lambda: self.heard.append("gone"),
+            on_signal=self.heard.append,
+        )
+
+    def send(self, *values: Any) -> bool:
+        return self.raw(*(json.dumps(value).encode() for value in values))
+
+    def raw(self, *payloads: bytes) -> bool:
+        return self.intake.heard(list(payloads))
+
+    @property
+    def frames(self) -> list[dict[str, Any]]:
+        """What was said since the last look."""
+        frames = self.outbox.frames
+        self.outbox.payloads.clear()
+        for frame in frames:
+            assert list(problems_of(frame)) == []
+        return frames
+
+    def items(self) -> list[Item]:
+        found: list[Item] = []
+        while (item := self.inbox.take()) is not None:
+            found.append(item)
+        return found
+
+    def taken(self) -> tuple[Received, Exchange]:
+        (item,) = self.items()
+        assert isinstance(item, Received)
+        assert item.exchange is not None
+        return item, item.exchange
+
+
+def test_commands_go_to_the_loop_in_the_order_in_which_they_came() -> None:
+    desk = Desk()
+    assert desk.send(*({"type": "stats", "id": number} for number in range(5)))
+    items = desk.items()
+    assert [item.envelope.id for item in items if isinstance(item, Received)] == [0, 1, 2, 3, 4]
+    assert desk.frames == []
+
+
+def test_a_command_is_claimed_before_the_loop_sees_it() -> None:
+    desk = Desk()
+    desk.send({"type": "run", "id": "r", "agent_id": "a"})
+    item, exchange = desk.taken()
+    assert (item.envelope.type, exchange.id, exchange.kind) == ("run", "r", "run")
+    assert desk.exchanges.claim("r", "run") is None
+
+
+@pytest.mark.parametrize("kind", ["tool_result", "approval", "credit"])
+def test_an_answer_to_a_run_claims_nothing(kind: str) -> None:
+    desk = Desk()
+    desk.send({"type": "run", "id": 7, "agent_id": "a"}, {"type": kind, "id": 7})
+    _, answer = desk.items()
+    assert isinstance(answer, Received)
+    assert answer.exchange is None
+    assert desk.frames == []
+
+
+def test_a_ping_is_answered_here() -> None:
+    desk = Desk()
+    desk.send({"type": "ping", "id": 1})
+    assert desk.frames == [{"type": "result", "id": 1, "result": PONG}]
+    assert desk.items() == []
+    assert (desk.intake.pings, desk.intake.frames_in) == (1, 1)
+
+
+def test_a_ping_with_a_wrong_field_goes_where_fields_are_checked() -> None:
+    desk = Desk()
+    desk.send({"type": "ping", "id": 1, "bogus": 1})
+    desk.taken()
+    assert desk.frames == []
+
+
+def test_an_id_in_use_is_refused_without_it() -> None:
+    desk = Desk()
+    desk.send({"type": "run", "id": 7}, {"type": "ping", "id": 7}, {"type": "run", "id": "7"})
+    (frame,) = desk.frames
+    assert (frame["id"], frame["error_type"], frame["run_id"]) == (None, "DuplicateId", 7)
+    assert len(desk.items()) == 2
+
+
+@pytest.mark.parametrize("kind", ["nothing", 5, None])
+def test_a_refused_command_whose_id_is_in_use_is_answered_with_null(kind: object) -> None:
+    desk = Desk()
+    desk.send({"type": "run", "id": 7}, {"type": kind, "id": 7})
+    (frame,) = desk.frames
+    assert frame["id"] is None
+    desk.taken()[1].succeed(None)
+    assert [frame["type"] for frame in desk.frames] == ["result"]
+
+
+def test_a_refused_command_is_answered_once_and_its_id_is_free_again() -> None:
+    desk = Desk()
+    for _ in range(2):
+        desk.send({"type": "nothing", "id": 7})
+        (frame,) = desk.frames
+        assert (frame["id"], frame["error_type"]) == (7, "UnknownCommand")
+
+
+ERRORS: list[tuple[bytes, str, str]] = [
+    (b"", "InvalidJSON", "the frame is no JSON: EOF while parsing a value at line 1 column 0"),
+    (b"{} {}", "InvalidJSON", "the frame is no JSON: trailing characters at line 1 column 4"),
+    (b"[]", "InvalidCommand", "a command is a JSON object with `type` and `id`"),
+    (b'{"type": "ping"}', "InvalidCommand", "id: a command needs an `id`: a string of 1 to 256 characters or a 64-bit signed integer"),
+    (b'{"type": "pong"}', "UnknownCommand", "there is no command of type 'pong'"),
+    (b'{"id": []}', "InvalidCommand", "type: a command needs a `type`, a string"),
+    (b'{"n": 1e400}', "InvalidCommand", "a decimal is beyond the range of an IEEE double"),
+]
+
+
+@pytest.mark.parametrize(("payload", "error_type", "message"), ERRORS)
+def test_a_frame_that_is_no_command_is_told_why(payload: bytes, error_type: str, message: str) -> None:
+    desk = Desk()
+    assert desk.raw(payload)
+    (frame,) = desk.frames
+    assert (frame["id"], frame["error_type"], frame["message"]) == (None, error_type, message)
+    assert desk.items() == []
+
+
+@pytest.mark.parametrize("number", [b"1e400", b"9" * 5000])
+def test_a_number_that_cannot_be_kept_is_refused_with_the_id(number: bytes) -> None:
+    desk = Desk()
+    desk.raw(b'{"type": "run", "id": "r", "deps": ' + number + b"}")
+    (frame,) = desk.frames
+    assert (frame["id"], frame["error_type"]) == ("r", "InvalidCommand")
+
+
+@pytest.mark.parametrize("kind", [b"[]", b"{}", b"null", b"1", b"[{}]", b'"nothing"'])
+def test_a_number_that_cannot_be_kept_is_refused_whatever_the_type_is(kind: bytes) -> None:
+    desk = Desk()
+    desk.raw(b'{"type": ' + kind + b', "id": 5, "n": 1e400}')
+    (frame,) = desk.frames
+    assert (frame["id"], frame["error_type"]) == (5, "InvalidCommand")
+
+
+@pytest.mark.parametrize("kind", ["tool_result", "approval", "credit"])
+@pytest.mark.parametrize("running", [True, False])
+def test_a_number_that_cannot_be_kept_in_an_answer_is_never_the_end_of_its_run(kind: str, running: bool) -> None:
+    desk = Desk()
+    if running:
+        desk.send({"type": "run", "id": 7})
+    desk.raw(b'{"type": "%s", "id": 7, "call_id": "3", "result": 1e400}' % kind.encode())
+    (frame,) = desk.frames
+    assert (frame["id"], frame["error_type"]) == (None, "InvalidCommand")
+    assert (frame["run_id"], frame["call_id"]) == (7, "3")
+
+
+def test_a_frame_too_long_is_told_with_both_lengths() -> None:
+    desk = Desk()
+    desk.intake.heard([Oversize(MAX + 1)])
+    (frame,) = desk.frames
+    assert (frame["id"], frame["error_type"]) == (None, "FrameTooLarge")
+    assert frame["details"] == {"length": MAX + 1, "max_frame_bytes": MAX}
+    assert frame["message"] == f"a frame of {MAX + 1} bytes was skipped: the limit is {MAX} (--max-frame-bytes)"
+    assert "fatal" not in frame
+    assert desk.intake.frames_in == 1
+
+
+@pytest.mark.parametrize(
+    ("header", "reason"),
+    [(b"GET ", "plain text came where a frame's length belongs"), (b"\xff" * 4, "no frame can be that long")],
+)
+def test_lost_framing_is_fatal_and_says_what_to_use(header: bytes, reason: str) -> None:
+    desk = Desk()
+    desk.intake.heard([FramingLost(header)])
+    (frame,) = desk.frames
+    assert frame["fatal"] is True
+    assert (frame["id"], frame["error_type"]) == (None, "FrameTooLarge")
+    assert frame["message"] == (
+        f"the framing is lost: {reason}. A frame is 4 bytes of length and JSON; `axon-port pack` makes frames of lines"
+    )
+    assert desk.items() == [InputLost()]
+
+
+def test_an_input_that_broke_off_is_told_before_the_end() -> None:
+    desk = Desk()
+    desk.intake.ended(truncated=True)
+    (frame,) = desk.frames
+    assert (frame["error_type"], frame["message"]) == (
+        "TruncatedFrame",
+        "the input ended inside a frame: some bytes of it never came",
+    )
+    assert desk.items() == [InputEnded(True)]
+
+
+def test_an_input_that_ended_between_frames_says_nothing() -> None:
+    desk = Desk()
+    desk.intake.ended(truncated=False)
+    assert desk.frames == []
+    assert desk.items() == [InputEnded(False)]
+
+
+def test_the_other_end_and_signals_are_passed_on_at_once() -> None:
+    desk = Desk()
+    desk.intake.listener_gone()
+    desk.intake.signalled(15)
+    assert desk.heard == ["gone", 15]
+
+
+def test_a_parent_that_never_reads_is_not_read_either() -> None:
+    desk = Desk()
+    resumed: list[str] = []
+    desk.intake.resume = lambda: resumed.append("resume")
+    desk.outbox.stall(intakes.INBOX_BYTES)
+    assert not desk.send({"type": "stats", "id": 1})
+    assert resumed == []
+    desk.outbox.drain()
+    assert resumed == ["resume"]
+    assert desk.send({"type": "stats", "id": 2})
+
+
+def test_a_blocked_loop_stops_the_reading_until_half_of_it_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intakes, "INBOX_BYTES", 100)
+    desk = Desk()
+    resumed: list[str] = []
+    desk.intake.resume = lambda: resumed.append("resume")
+    willing = [desk.send({"type": "stats", "id": number}) for number in range(5)]
+    assert willing == [True, True, True, False, False]
+    while not resumed:
+        assert desk.inbox.take() is not None
+    assert 0 < sum(item.size for item in desk.items() if isinstance(item, Received)) <= 50
+    assert resumed == ["resume"]
+
+
+def test_the_loop_is_told_once_for_all_that_waits() -> None:
+    inbox = Inbox()
+    told: list[str] = []
+    inbox.put(Signalled(1))
+    inbox.connect(lambda: told.append("first"))
+    assert told == ["first"]
+    inbox.put(Signalled(2))
+    assert told == ["first"]
+    assert [inbox.take(), inbox.take(), inbox.take()] == [Signalled(1), Signalled(2), None]
+    assert not inbox
+    inbox.put(Signalled(3))
+    assert told == ["first", "first"]
+    assert inbox
+
+
+def test_nothing_is_lost_between_a_thread_that_fills_and_a_loop_that_empties() -> None:
+    inbox, signal = Inbox(), threading.Event()
+    inbox.connect(signal.set)
+    count = 5000
+    thread = threading.Thread(target=lambda: [inbox.put(Signalled(number)) for number in range(count)])
+    thread.start()
+    found: list[Item] = []
+    while len(found) < count:
+        assert signal.wait(20)
+        signal.clear()
+        while (item := inbox.take()) is not None:
+            found.append(item)
+    thread.join()
+    assert found == [Signalled(number) for number in range(count)]
