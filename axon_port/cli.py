@@ -19,7 +19,7 @@ from axon_port.worker.options import Options
 EX_USAGE: Final = 64
 
 LEVELS: Final = ("debug", "info", "warning", "error", "critical")
-MIN_FRAME_BYTES: Final = 1024
+MIN_FRAME_BYTES: Final = 512
 MAX_FRAME_BYTES: Final = 2**32 - 1
 PREFIX: Final = "AXON_PORT_"
 
@@ -38,7 +38,10 @@ def run(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -
     try:
         parsed = _parser().parse_args(_with_environment(arguments, environment))
     except UsageError as error:
-        _complain(f"{error} (axon-port --help lists the options)", nouse_stdio="--nouse-stdio" in arguments)
+        nouse_stdio = "--nouse-stdio" in arguments or _YES.get(
+            environment.get(f"{PREFIX}NOUSE_STDIO", "").lower(), False
+        )
+        _complain(f"{error} (axon-port --help lists the options)", nouse_stdio=nouse_stdio)
         return EX_USAGE
     if parsed.command is not None:
         return _subcommand(parsed)

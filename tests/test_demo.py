@@ -77,6 +77,7 @@ def faulty(*, change: str = "", last: str = "") -> str:
 
 
 def test_every_frame_is_shown_and_the_status_is_zero() -> None:
+    """clause: DEMO-STATUS"""
     done = run_demo()
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stderr == ""
@@ -194,6 +195,7 @@ KEEP_PID = "frame.update({'pid': __import__('os').getpid()} if number == 1 else 
 def test_a_frame_that_is_wrong_is_found(
     change: str, last: str, complaint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """clause: DEMO-STATUS"""
     program = faulty(change=f"{KEEP_PID}\n        {change}", last=last)
     status, text = demo_against(program, tmp_path, monkeypatch)
     assert status == 1

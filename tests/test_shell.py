@@ -77,6 +77,7 @@ def assert_greeted(frames: list[Frame]) -> None:
 
 
 def test_pack_makes_a_frame_of_each_line() -> None:
+    """clause: SHELL-PACK"""
     done = axon_port("pack", stdin=b'{"a": 1}\n\n  \n[]\r\n"no newline at the end"')
     frames = b'\0\0\0\x08{"a": 1}\0\0\0\x02[]\0\0\0\x17"no newline at the end"'
     assert (done.returncode, done.stdout, done.stderr) == (0, frames, b"")
@@ -88,6 +89,7 @@ def test_pack_keeps_the_bytes_of_a_line() -> None:
 
 
 def test_pack_stops_at_a_line_that_is_no_json_and_names_it() -> None:
+    """clause: SHELL-PACK"""
     done = axon_port("pack", stdin=b'{"id": 1}\n\n{"id": \n{"id": 3}\n')
     assert done.returncode == 65
     assert done.stdout == b'\0\0\0\x09{"id": 1}'
@@ -107,6 +109,7 @@ def test_pack_does_not_wait_for_the_end() -> None:
 
 
 def test_unpack_makes_a_line_of_each_frame() -> None:
+    """clause: SHELL-UNPACK"""
     done = axon_port("unpack", stdin=b'\0\0\0\x02[]\0\0\0\0\0\0\0\x0a{\n "a":\n1}')
     assert (done.returncode, done.stdout, done.stderr) == (0, b'[]\n{  "a": 1}\n', b"")
 
@@ -135,6 +138,7 @@ def test_unpack_does_not_wait_for_the_end() -> None:
     ],
 )
 def test_unpack_says_what_is_no_sequence_of_frames(frames: bytes, complaint: bytes) -> None:
+    """clause: SHELL-UNPACK"""
     done = axon_port("unpack", stdin=frames)
     assert done.returncode == 65
     assert done.stderr.startswith(b"axon-port unpack: ")
@@ -168,6 +172,7 @@ def test_a_session_goes_through_a_pipe(tmp_path: Path) -> None:
 
 
 def test_input_and_output_may_be_files(tmp_path: Path) -> None:
+    """clause: STDIO-KINDS"""
     (tmp_path / "commands.bin").write_bytes(PACKED)
     done = in_a_shell("axon-port < commands.bin > answers.bin", tmp_path)
     assert (done.returncode, done.stderr) == (0, b"")
@@ -185,6 +190,7 @@ def test_output_may_be_appended_to_a_file(tmp_path: Path) -> None:
 
 
 def test_a_file_that_ends_inside_a_frame_is_status_65(tmp_path: Path) -> None:
+    """clause: FRAME-TRUNCATED, LIFE-EXIT"""
     (tmp_path / "commands.bin").write_bytes(PACKED[:-1])
     done = in_a_shell("axon-port < commands.bin > answers.bin || exit $?", tmp_path)
     assert done.returncode == 65
@@ -194,6 +200,7 @@ def test_a_file_that_ends_inside_a_frame_is_status_65(tmp_path: Path) -> None:
 
 
 def test_plain_text_is_answered_with_the_name_of_the_tool_that_packs(tmp_path: Path) -> None:
+    """clause: FRAME-LOST"""
     done = in_a_shell("""echo '{"type": "ping", "id": 1}' | axon-port > answers.bin || exit $?""", tmp_path)
     assert done.returncode == 65
     frames = unpacked((tmp_path / "answers.bin").read_bytes())
@@ -205,6 +212,7 @@ def test_plain_text_is_answered_with_the_name_of_the_tool_that_packs(tmp_path: P
 
 @pytest.mark.parametrize("redirection", ["< /dev/null", "<&-"])
 def test_without_input_a_worker_says_hello_and_goodbye(redirection: str, tmp_path: Path) -> None:
+    """clause: STDIO-CLOSED, LIFE-EOF"""
     done = in_a_shell(f"axon-port {redirection} > answers.bin", tmp_path)
     assert (done.returncode, done.stderr) == (0, b"")
     kinds = [frame["type"] for frame in unpacked((tmp_path / "answers.bin").read_bytes())]
@@ -212,6 +220,7 @@ def test_without_input_a_worker_says_hello_and_goodbye(redirection: str, tmp_pat
 
 
 def test_without_output_a_worker_does_not_start(tmp_path: Path) -> None:
+    """clause: STDIO-CLOSED"""
     done = in_a_shell("axon-port < /dev/null >&- || exit $?", tmp_path)
     assert done.returncode == 64
     assert done.stderr.startswith(b"axon-port: descriptor 1 is not open")
@@ -222,6 +231,7 @@ def test_without_output_a_worker_does_not_start(tmp_path: Path) -> None:
 
 
 def test_help_explains_every_option_and_command() -> None:
+    """clause: OPT-OPTIONS, OPT-TEXT"""
     done = axon_port("--help", variables={"COLUMNS": "200"})
     text = done.stdout.decode()
     assert (done.returncode, done.stderr) == (0, b"")
@@ -243,6 +253,7 @@ def test_each_command_has_help(command: str) -> None:
 
 
 def test_version_is_one_line() -> None:
+    """clause: OPT-TEXT"""
     done = axon_port("--version")
     assert (done.returncode, done.stdout, done.stderr) == (0, f"axon-port {__version__}\n".encode(), b"")
 
@@ -272,6 +283,7 @@ WRONG = [
 
 @pytest.mark.parametrize("arguments", WRONG, ids=" ".join)
 def test_wrong_arguments_are_one_line_and_status_64(arguments: list[str]) -> None:
+    """clause: OPT-WRONG, LIFE-EXIT"""
     done = axon_port(*arguments)
     assert (done.returncode, done.stdout) == (64, b"")
     assert done.stderr.startswith(b"axon-port: ")
@@ -280,6 +292,7 @@ def test_wrong_arguments_are_one_line_and_status_64(arguments: list[str]) -> Non
 
 @pytest.mark.parametrize("arguments", WRONG[:5], ids=" ".join)
 def test_wrong_arguments_are_a_frame_where_stderr_is_joined(arguments: list[str], tmp_path: Path) -> None:
+    """clause: STDIO-STDERR"""
     (tmp_path / "arguments").write_text("".join(f"{argument}\0" for argument in arguments))
     done = in_a_shell("xargs -0 sh -c 'axon-port \"$@\" 2>&1 || echo $? >status' sh < arguments", tmp_path)
     assert (tmp_path / "status").read_text() == "64\n"
@@ -299,6 +312,7 @@ def test_wrong_arguments_are_a_frame_where_stderr_is_joined(arguments: list[str]
     ],
 )
 def test_a_wrong_variable_is_one_line_and_status_64(name: str, value: str) -> None:
+    """clause: OPT-WRONG"""
     done = axon_port(variables={name: value})
     assert (done.returncode, done.stdout) == (64, b"")
     assert done.stderr.startswith(b"axon-port: ")
@@ -310,10 +324,12 @@ def limits(*arguments: str, variables: dict[str, str] | None = None) -> dict[str
 
 
 def test_options_have_the_defaults_of_the_contract() -> None:
+    """clause: OPT-OPTIONS"""
     assert limits() == {"max_frame_bytes": 67108864, "max_inflight": 1024, "max_tool_calls": 64}
 
 
 def test_variables_set_options_and_the_command_line_wins() -> None:
+    """clause: OPT-ENVIRONMENT"""
     variables = {
         "AXON_PORT_MAX_FRAME_BYTES": "4096",
         "AXON_PORT_MAX_INFLIGHT": "7",
@@ -328,6 +344,7 @@ def test_variables_set_options_and_the_command_line_wins() -> None:
 
 
 def test_schema_is_a_json_schema_that_knows_every_command() -> None:
+    """clause: SHELL-SCHEMA"""
     done = axon_port("schema")
     assert (done.returncode, done.stderr) == (0, b"")
     schema = json.loads(done.stdout)

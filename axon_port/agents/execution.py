@@ -196,7 +196,7 @@ class Execution:
         if schema is not None:
             if not given and not defaults.given("deps"):
                 raise WireError("InvalidDeps", "this agent needs `deps`, and neither it nor the run has any")
-            if faults := schema.faults(deps):
+            if faults := schema.silent_faults(deps):
                 raise WireError("InvalidDeps", f"`deps` do not meet `deps_schema`: {faults[0]['msg']}", details=faults)
         for template in self._definition.system_prompt:
             template.render(deps)

@@ -120,7 +120,9 @@ class Line(WrapperModel):
                 failed.append(self._record(failure, started, time.monotonic() - clock))
                 if len(failed) >= self._retry.attempts or self._tap.sent or not _may_pass(failure):
                     _tell_attempts(failure, failed)
-                    raise failure from (None if failure is error else error)
+                    if failure is error:
+                        raise
+                    raise failure from error
                 self._tap.retried()
                 await anyio.sleep(self._wait(len(failed), failure))
             else:

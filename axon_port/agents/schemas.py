@@ -28,6 +28,9 @@ MAX_FAULTS: Final = 32
 MAX_FAULT_TEXT: Final = 500
 """Characters of one fault: it repeats the instance, which can be long."""
 
+MASK: Final = "the value"
+"""What stands for an instance that is not to be repeated."""
+
 CACHED_SCHEMAS: Final = 1_024
 """Compiled schemas kept for reuse: agents made from one template share theirs."""
 
@@ -41,15 +44,27 @@ class Schema:
 
     def __init__(self, raw: dict[str, Any] | bool) -> None:
         self.raw = raw
-        self._validator = _compile(raw)
+        self._validator = _compile(raw, mask=None)
 
     def faults(self, instance: Any) -> list[dict[str, Any]]:
-        """What is wrong with `instance`: `{"loc", "msg", "type"}` each, at most `MAX_FAULTS`; empty if valid."""
+        """What is wrong with `instance`: `{"loc", "msg", "type"}` each, at most `MAX_FAULTS`; empty if valid.
+
+        The messages repeat the instance: they are for the model that wrote it.
+        """
+        return self._told(self._validator, instance)
+
+    def silent_faults(self, instance: Any) -> list[dict[str, Any]]:
+        """As `faults`, for data of the parent: the messages do not repeat it, it can hold a key."""
         if self._validator.is_valid(instance):
+            return []
+        return self._told(_compile(self.raw, mask=MASK), instance)
+
+    def _told(self, validator: Any, instance: Any) -> list[dict[str, Any]]:
+        if validator.is_valid(instance):
             return []
         return [
             {"loc": list(error.instance_path), "msg": shortened(error.message, MAX_FAULT_TEXT), "type": error.kind.name}
-            for error in islice(self._validator.iter_errors(instance), MAX_FAULTS)
+            for error in islice(validator.iter_errors(instance), MAX_FAULTS)
         ]
 
 
@@ -110,6 +125,6 @@ def _line(fault: dict[str, Any]) -> InitErrorDetails:
     return InitErrorDetails(type=error, loc=tuple(fault["loc"]), input=None)
 
 
-def _compile(raw: dict[str, Any] | bool) -> Any:
+def _compile(raw: dict[str, Any] | bool, *, mask: str | None) -> Any:
     # Draft 2020-12 where `$schema` does not say otherwise; `format` asserts where the draft says so (7 and older).
-    return jsonschema_rs.validator_for(raw, pattern_options=_PATTERNS, offline=True)
+    return jsonschema_rs.validator_for(raw, pattern_options=_PATTERNS, offline=True, mask=mask)

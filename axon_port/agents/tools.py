@@ -61,7 +61,9 @@ class ToolSpec:
         return self.handler == "deferred" or (self.requires_approval and self.approval == "deferred")
 
     def faults(self, args: dict[str, Any]) -> list[dict[str, Any]]:
-        """What is wrong with arguments."""
+        """What is wrong with arguments that somebody put in place of the model's; they are not repeated."""
+        if self.schema is not None:
+            return self.schema.silent_faults(args)
         try:
             self.validator.validate_python(args)
         except ValidationError as error:

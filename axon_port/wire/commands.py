@@ -58,7 +58,8 @@ class Data(BaseModel):
         if not isinstance(data, dict):
             return data
         fields = cast("dict[str, Any]", data)
-        return {name: value for name, value in fields.items() if value is not None or name in cls.null_is_value}
+        absent = cls.model_fields.keys() - cls.null_is_value | {"result_type"}
+        return {name: value for name, value in fields.items() if value is not None or name not in absent}
 
     def given(self, name: str) -> bool:
         """Whether the parent sent this field (and it was not a null that stands for absence)."""

@@ -10,10 +10,10 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-from axon_port.wire import codec
 from axon_port.wire.errors import WireError
 from axon_port.wire.events import Frame, encode_terminal, error_frame, result_frame
 from axon_port.worker.outbox import Outbox
+from axon_port.worker.redaction import Redactor
 
 Id = str | int
 
@@ -35,6 +35,7 @@ class Exchange:
 
     def send(self, payload: bytes) -> bool:
         """Send an encoded frame with this id that is not the last. False, and nothing sent, after the last one."""
+        payload = self._table.redactor.payload(payload)
         with self._table.lock:
             if self._open:
                 self._table.outbox.put(payload)
@@ -42,7 +43,7 @@ class Exchange:
 
     def settle(self, frame: Frame) -> bool:
         """Send the terminal frame and free the id. False, and nothing sent, where that was done already."""
-        payload = encode_terminal(frame, self._table.max_frame_bytes)
+        payload = self._table.redactor.payload(encode_terminal(frame, self._table.max_frame_bytes))
         with self._table.lock:
             if not self._open:
                 return False
@@ -61,9 +62,10 @@ class Exchange:
 class Exchanges:
     """The table. Claimed on the reader's thread, settled anywhere."""
 
-    def __init__(self, outbox: Outbox, max_frame_bytes: int) -> None:
+    def __init__(self, outbox: Outbox, redactor: Redactor, max_frame_bytes: int) -> None:
         self.lock = threading.Lock()
         self.outbox = outbox
+        self.redactor = redactor
         self.max_frame_bytes = max_frame_bytes
         self._open: dict[Id, Exchange] = {}
 
@@ -84,7 +86,4 @@ class Exchanges:
 
     def say(self, frame: Frame) -> None:
         """Send a frame that belongs to no exchange: an error with `id: null`, `ready`, `goodbye`."""
-        self.outbox.put(encode_terminal(frame, self.max_frame_bytes))
-
-    def say_log(self, frame: Frame) -> None:
-        self.outbox.put(codec.encode(frame))
+        self.outbox.put(self.redactor.payload(encode_terminal(frame, self.max_frame_bytes)))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import threading
 from collections.abc import Mapping
 from typing import Any, Final, cast
+
+from axon_port.wire import codec
 
 SHORTEST: Final = 8
 """Characters. A shorter "key" is found in ordinary words, and redacting it would eat the text around it."""
@@ -17,12 +20,27 @@ _NAMES: Final = re.compile(r"(API_?KEY|TOKEN|SECRET|ACCESS_KEY|PASSWORD|CREDENTI
 """Environment variables whose values are kept out of texts, as providers name theirs."""
 
 
+_WORDS: Final = frozenset(
+    {
+        "type", "id", "kind", "part_kind", "status", "state", "outcome", "level", "logger", "reason", "finish_reason",
+        "error_type", "name", "tool_name", "tool_kind", "call_id", "tool_call_id", "agent_id", "run_id",
+        "conversation_id", "model", "model_name", "provider_name", "timestamp", "media_type", "message_history",
+    }
+)  # fmt: skip
+"""Keys whose values are protocol words, ids and names, in frames and in pydantic-ai's messages: they stay."""
+
+
+_DATA: Final = frozenset({"args", "content", "data", "details", "fields", "body", "metadata"})
+"""Keys below which everything is somebody's data: there a `name` is a text like any other."""
+
+
 class Redactor:
     """Every key that was given to this worker, by a frame or by its environment. For use from any thread."""
 
     def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
         self._lock = threading.Lock()
         self._secrets: tuple[str, ...] = ()
+        self._encoded: tuple[bytes, ...] = ()
         for name, value in environment.items():
             if _NAMES.search(name):
                 self.learn(value)
@@ -34,6 +52,20 @@ class Redactor:
             known = forms.union(self._secrets)
             # The longest first, so that what is left of a key around a shorter one does not stay.
             self._secrets = tuple(sorted((form for form in known if len(form) >= SHORTEST), key=len, reverse=True))
+            # As the JSON of a frame holds them: without the quotes around them.
+            self._encoded = tuple(json.dumps(form, ensure_ascii=False)[1:-1].encode() for form in self._secrets)
+
+    def payload(self, payload: bytes) -> bytes:
+        """An encoded frame with its texts redacted. Costs a search where there is nothing to do."""
+        if not any(secret in payload for secret in self._encoded):
+            return payload
+        frame = cast("dict[str, Any]", codec.decode(payload))
+        of_a_run = "run_id" in frame and "result" in frame
+        redacted = {
+            key: self.value(item) if of_a_run and key == "result" else self._field(key, item)
+            for key, item in frame.items()
+        }
+        return codec.encode(redacted)
 
     def text(self, text: str) -> str:
         for secret in self._secrets:
@@ -42,11 +74,23 @@ class Redactor:
         return text
 
     def value(self, value: Any) -> Any:
-        """A JSON value with each of its strings redacted; keys of objects are names and stay."""
+        """Somebody's data with every string in it redacted; keys of objects are names and stay."""
         if isinstance(value, str):
             return self.text(value)
         if isinstance(value, dict):
             return {key: self.value(item) for key, item in cast("dict[str, Any]", value).items()}
         if isinstance(value, list | tuple):
             return [self.value(item) for item in cast("list[Any]", value)]
+        return value
+
+    def _field(self, key: str, value: Any) -> Any:
+        """A field of a frame or of a message: its words, ids and names stay."""
+        if key in _DATA:
+            return self.value(value)
+        if isinstance(value, str):
+            return value if key in _WORDS else self.text(value)
+        if isinstance(value, dict):
+            return {name: self._field(name, item) for name, item in cast("dict[str, Any]", value).items()}
+        if isinstance(value, list):
+            return [self._field(key, item) for item in cast("list[Any]", value)]
         return value

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -39,11 +40,14 @@ from axon_port.worker.stats import Stats
 UNWIND_SECONDS: Final = 1.0
 """How long a run that was ended may take to clean up behind itself before its terminal frame leaves all the same."""
 
-CHUNK_OVERHEAD: Final = 2_048
-"""Bytes of a chunk's frame besides its data: the id, escaped in the worst way."""
+CHUNK_BYTES: Final = 128
+"""Bytes of a chunk's frame besides its data and its id, with numbers of twenty digits."""
 
 ESCAPED_BYTES: Final = 6
 """Bytes that one character takes at most in JSON."""
+
+_TRACEPARENT: Final = re.compile("(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
+"""W3C Trace Context, section 3.2."""
 
 CancelReason = Literal["cancelled", "timeout", "finished"]
 
@@ -151,6 +155,8 @@ class ActiveRun:
 
     async def _run(self) -> Frame:
         current_run.set(RunTag(self.exchange, self.command.agent_id))
+        if self.command.traceparent is not None and not _TRACEPARENT.fullmatch(self.command.traceparent):
+            _logger.debug("a traceparent that is none was ignored")
         if self._agent is None:
             if self._change is not None:
                 await asyncio.shield(self._change)
@@ -359,7 +365,8 @@ class ActiveRun:
     # --- chunks
 
     def _new_chunks(self) -> ChunkQueue:
-        room = (self._services.max_frame_bytes - CHUNK_OVERHEAD) // ESCAPED_BYTES
+        overhead = CHUNK_BYTES + len(codec.encode(self.exchange.id))
+        room = (self._services.max_frame_bytes - overhead) // ESCAPED_BYTES
         if isinstance(self.command, commands.Stream):
             self._events = frozenset(self.command.events)
             return ChunkQueue(self.command.credit, room)

@@ -74,8 +74,8 @@ class Worker:
         self._captured = port.captured
         self._stats = Stats()
         self._outbox = Outbox(port.write_fd, self._nobody_listens)
-        self._exchanges = Exchanges(self._outbox, options.max_frame_bytes)
         self._redactor = Redactor()
+        self._exchanges = Exchanges(self._outbox, self._redactor, options.max_frame_bytes)
         self._sink = logs.LogSink(self._exchanges, self._redactor, options.log_level)
         self._inbox = Inbox()
         self._intake = Intake(

@@ -91,14 +91,17 @@ def play(scene: str, compiled: Path) -> None:
 
 
 def test_a_hundred_runs_get_one_answer_each(compiled: Path) -> None:
+    """clause: ENV-ONE-TERMINAL"""
     play("runs", compiled)
 
 
 def test_a_stream_keeps_to_its_credit(compiled: Path) -> None:
+    """clause: STREAM-CREDIT"""
     play("stream", compiled)
 
 
 def test_parallel_tool_calls_are_answered_in_any_order(compiled: Path) -> None:
+    """clause: TOOL-PARALLEL, CALL-ANSWER"""
     play("tools", compiled)
 
 
@@ -107,6 +110,7 @@ def test_a_thousand_runs_wait_on_the_parent_at_once(compiled: Path) -> None:
 
 
 def test_what_a_tool_prints_arrives_as_logs_and_harms_no_frame(compiled: Path) -> None:
+    """clause: STDIO-CAPTURE, STDIO-STDERR"""
     play("noise", compiled)
 
 
@@ -115,14 +119,17 @@ def test_large_frames_are_intact_both_ways(compiled: Path) -> None:
 
 
 def test_a_frame_too_long_is_answered_and_the_next_one_works(compiled: Path) -> None:
+    """clause: FRAME-OVERSIZE"""
     play("too_long", compiled)
 
 
 def test_frames_may_use_descriptors_3_and_4(compiled: Path) -> None:
+    """clause: STDIO-NOUSE"""
     play("descriptors", compiled)
 
 
 def test_a_usage_error_is_a_frame_where_stderr_is_joined(compiled: Path) -> None:
+    """clause: STDIO-STDERR, OPT-WRONG"""
     play("usage", compiled)
 
 
@@ -131,15 +138,18 @@ def test_a_killed_worker_is_seen_by_its_exit_status(compiled: Path) -> None:
 
 
 def test_a_terminated_worker_says_goodbye(compiled: Path) -> None:
+    """clause: LIFE-SIGNAL"""
     play("terminated", compiled)
 
 
 def test_a_worker_terminated_twice_goes_at_once(compiled: Path) -> None:
+    """clause: LIFE-SIGNAL"""
     play("terminated_twice", compiled)
 
 
 @pytest.mark.parametrize("scene", ["close_idle", "close_busy", "owner_killed"])
 def test_a_worker_goes_when_its_port_is_closed(scene: str, compiled: Path) -> None:
+    """clause: LIFE-STDOUT"""
     with playing(scene, compiled) as beam:
         with watched(beam.worker()):
             beam.say("go")
@@ -149,5 +159,6 @@ def test_a_worker_goes_when_its_port_is_closed(scene: str, compiled: Path) -> No
 
 @pytest.mark.parametrize("scene", ["wait_idle", "wait_busy", "wait_blocked"])
 def test_a_worker_goes_when_its_node_is_killed(scene: str, compiled: Path) -> None:
+    """clause: LIFE-STDOUT, LIFE-WATCHDOG"""
     with playing(scene, compiled) as beam, watched(beam.worker()):
         os.kill(beam.process.pid, signal.SIGKILL)
