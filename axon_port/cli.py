@@ -71,6 +71,17 @@ def _serve(parsed: argparse.Namespace) -> int:
 
 
 def _subcommand(parsed: argparse.Namespace) -> int:
+    try:
+        status = _run_subcommand(parsed)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read has seen enough. What is still buffered must not fail when the interpreter ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return status
+
+
+def _run_subcommand(parsed: argparse.Namespace) -> int:
     match parsed.command:
         case "pack":
             from axon_port.shell import pack

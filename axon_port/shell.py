@@ -9,7 +9,9 @@ from axon_port.wire import codec
 from axon_port.wire.framing import FrameDecoder, FramingLost, Oversize, encode_frame
 
 EX_DATAERR: Final = 65
-MAX_FRAME_BYTES: Final = 2**32 - 1
+MAX_FRAME_BYTES: Final = 512 * 1024 * 1024
+"""The longest frame `unpack` takes: eight times a worker's default, and less than any four characters of text say."""
+
 _READ_BYTES: Final = 65_536
 
 

@@ -39,7 +39,7 @@ class Allowed:
             found = getattr(importlib.import_module(module), attribute)
         except AttributeError:
             raise WireError("InvalidAgent", f"module {module} has no attribute {attribute!r}") from None
-        except Exception as error:
+        except BaseException as error:  # a module that exits when it is imported must not take the worker with it
             raise WireError("InvalidAgent", f"module {module} cannot be imported: {error!r}") from error
         return found
 

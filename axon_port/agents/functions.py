@@ -9,18 +9,23 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import inspect
 import logging
 import os
-from typing import Any
+from dataclasses import replace
+from typing import Any, cast
 
 import anyio
 import anyio.to_thread
 from pydantic_ai.exceptions import ApprovalRequired, CallDeferred, ModelRetry, ToolFailed
+from pydantic_ai.messages import ToolReturn, tool_return_ta
 from pydantic_ai.tools import RunContext
 from pydantic_ai.tools import Tool as FunctionTool
+from pydantic_core import PydanticSerializationError
 
 from axon_port.agents.host import Call
 from axon_port.agents.tools import ToolFault
+from axon_port.wire import codec
 from axon_port.wire.errors import WireError
 
 _logger = logging.getLogger("axon_port.tools")
@@ -41,9 +46,10 @@ async def call_function(
     positional, keywords = schema._call_args(args, ctx)  # pyright: ignore[reportPrivateUsage]
     try:
         if schema.is_async:
-            return await schema.function(*positional, **keywords)
+            return portable(await schema.function(*positional, **keywords))
         bound = functools.partial(_guarded, schema.function, *positional, **keywords)
-        return await anyio.to_thread.run_sync(bound, limiter=threads, abandon_on_cancel=True)
+        value = await anyio.to_thread.run_sync(bound, limiter=threads, abandon_on_cancel=True)
+        return portable(await value if inspect.isawaitable(value) else value)
     except (*_SAID_TO_PYDANTIC_AI, WireError):
         raise
     except asyncio.CancelledError as error:
@@ -52,6 +58,24 @@ async def call_function(
         raise _fault(call, error) from error
     except BaseException as error:
         raise _fault(call, error) from error
+
+
+def portable(value: Any) -> Any:
+    """What a function returned, if messages can hold it; a lone surrogate in it becomes U+FFFD.
+
+    Sets become arrays, bytes base64, dataclasses and models objects, NaN null, as pydantic writes them. Raises
+    `TypeError` for what has no such form: an object without fields, a cycle, a value nested too deep.
+    """
+    content: Any = value.return_value if isinstance(value, ToolReturn) else value
+    try:
+        tool_return_ta.dump_json(content)
+    except (UnicodeEncodeError, PydanticSerializationError, ValueError) as error:
+        try:
+            plain = codec.decode(codec.encode(tool_return_ta.dump_python(content, mode="json")))
+        except (PydanticSerializationError, ValueError, TypeError, RecursionError):
+            raise TypeError(f"a {type(content).__name__} was returned that has no JSON form: {error}") from None
+        return replace(cast("ToolReturn[Any]", value), return_value=plain) if isinstance(value, ToolReturn) else plain
+    return cast("Any", value)
 
 
 class _Left(Exception):

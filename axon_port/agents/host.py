@@ -71,6 +71,7 @@ class Happened:
         "tool_answered",
         "tool_failed",
         "tool_timed_out",
+        "tool_abandoned",
         "model_retry",
     ]
     seconds: float = 0.0

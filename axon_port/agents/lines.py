@@ -115,7 +115,7 @@ class Line(WrapperModel):
             started, clock = datetime.now(UTC), time.monotonic()
             try:
                 response = await self._attempt(messages, settings, parameters)
-            except Exception as error:  # noqa: BLE001  a broken answer can raise anything in a provider's client
+            except Exception as error:
                 failure = self._understood(error)
                 failed.append(self._record(failure, started, time.monotonic() - clock))
                 if len(failed) >= self._retry.attempts or self._tap.sent or not _may_pass(failure):

@@ -6,6 +6,8 @@ sees the arguments. Who runs a call is decided here: the parent, a function of t
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -29,6 +31,12 @@ from axon_port.wire.errors import WireError
 
 THREADS: Final = 256
 """Plain functions that run at once. Hung ones hold their thread; the others must still find one."""
+
+
+STOP_SECONDS: Final = 0.1
+"""How long a function that is cancelled may take to stop before it counts as left behind."""
+
+_logger = logging.getLogger("axon_port.tools")
 
 
 class ToolFault(WireError):
@@ -226,5 +234,26 @@ class ToolBench(AbstractToolset[Any]):
     async def _call_function(self, spec: ToolSpec, tool: FunctionTool[Any], call: Call, ctx: RunContext[Any]) -> Any:
         from axon_port.agents.functions import call_function
 
-        with anyio.fail_after(spec.timeout):
-            return await call_function(tool, call, ctx, self.threads)
+        work = asyncio.create_task(call_function(tool, call, ctx, self.threads))
+        try:
+            await asyncio.wait([work], timeout=spec.timeout)
+        finally:
+            if not work.done():
+                await self._give_up(work, in_thread=not tool.function_schema.is_async)
+        if work.cancelled() or not work.done():
+            raise TimeoutError
+        return work.result()
+
+    async def _give_up(self, work: asyncio.Task[Any], *, in_thread: bool) -> None:
+        """Cancel once and wait for a moment: what goes on all the same, a thread for one, is left behind."""
+        work.add_done_callback(_heard_out)
+        work.cancel()
+        stopped, _ = await asyncio.wait([work], timeout=STOP_SECONDS)
+        if in_thread or not stopped:
+            self.host.note(Happened("tool_abandoned"))
+
+
+def _heard_out(work: asyncio.Task[Any]) -> None:
+    # Nobody wants the answer any more, but asyncio complains of an exception that nobody took.
+    if not work.cancelled() and (error := work.exception()) is not None:
+        _logger.debug("a tool that was given up ended with %r", error)

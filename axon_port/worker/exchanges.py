@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+from axon_port.wire import codec
 from axon_port.wire.errors import WireError
 from axon_port.wire.events import Frame, encode_terminal, error_frame, result_frame
 from axon_port.worker.outbox import Outbox
@@ -43,7 +44,7 @@ class Exchange:
 
     def settle(self, frame: Frame) -> bool:
         """Send the terminal frame and free the id. False, and nothing sent, where that was done already."""
-        payload = self._table.redactor.payload(encode_terminal(frame, self._table.max_frame_bytes))
+        payload = self._table.terminal(frame)
         with self._table.lock:
             if not self._open:
                 return False
@@ -86,4 +87,12 @@ class Exchanges:
 
     def say(self, frame: Frame) -> None:
         """Send a frame that belongs to no exchange: an error with `id: null`, `ready`, `goodbye`."""
-        self.outbox.put(self.redactor.payload(encode_terminal(frame, self.max_frame_bytes)))
+        self.outbox.put(self.terminal(frame))
+
+    def terminal(self, frame: Frame) -> bytes:
+        """The payload of a last frame, whatever happens: a command that was read is always answered."""
+        try:
+            return self.redactor.payload(encode_terminal(frame, self.max_frame_bytes))
+        except Exception as error:  # noqa: BLE001
+            message = f"the answer could not be written: {type(error).__name__}"
+            return codec.encode(error_frame(frame.get("id"), WireError("InternalError", message)))

@@ -23,8 +23,11 @@ from axon_port.worker.redaction import Redactor
 WAITING_BYTES: Final = 1024 * 1024
 """Output waiting above which logs are dropped: a reply behind them must not wait for more than this."""
 
-LINE_BYTES: Final = 65_536
-"""The longest piece of a printed line in one frame."""
+LINE_FRAME_BYTES: Final = 65_536
+"""The longest frame of a printed line; a longer line is cut into several."""
+
+LINE_BYTES: Final = LINE_FRAME_BYTES - 256
+"""The longest piece that is tried as one frame."""
 
 MAX_TRACEBACK_CHARACTERS: Final = 32_768
 
@@ -105,9 +108,16 @@ class LogSink:
             self._drop()
             return
         self._report_dropped()
-        text = self._redactor.text(line.decode(errors="replace"))
+        self._send_line(logger, self._redactor.text(line.decode(errors="replace")))
+
+    def _send_line(self, logger: str, text: str) -> None:
         frame = {"type": "log", "timestamp": _timestamp(time.time()), "level": "info", "logger": logger}
-        self._send({**frame, "message": text}, None)
+        payload = codec.encode({**frame, "message": text})
+        if len(payload) > min(LINE_FRAME_BYTES, self._exchanges.max_frame_bytes) and len(text) > 1:
+            self._send_line(logger, text[: len(text) // 2])
+            self._send_line(logger, text[len(text) // 2 :])
+        else:
+            self._exchanges.outbox.put(payload)
 
     def _send(self, frame: dict[str, Any], tag: RunTag | None) -> None:
         if tag is not None:

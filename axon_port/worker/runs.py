@@ -203,16 +203,23 @@ class ActiveRun:
     def _finished(self, task: asyncio.Task[Frame]) -> None:
         if self._settled:
             return
+        try:
+            frame = self._last_frame(task)
+        except Exception:
+            _logger.exception("the answer of run %r could not be made", self.exchange.id)
+            frame = error_frame(self.exchange.id, self._ending or internal_error())
+        self._settle(frame)
+
+    def _last_frame(self, task: asyncio.Task[Frame]) -> Frame:
         if self._ending is not None:
             self._swallow(task)
-            self._settle(self._error_frame(self._ending))
-        elif task.cancelled():
+            return self._error_frame(self._ending)
+        if task.cancelled():
             # Somebody inside the run cancelled it; nobody asked us to.
-            self._settle(self._error_frame(internal_error()))
-        elif (error := task.exception()) is not None:
-            self._settle(self._error_frame(self._seen(error)))
-        else:
-            self._settle(task.result())
+            return self._error_frame(internal_error())
+        if (error := task.exception()) is not None:
+            return self._error_frame(self._seen(error))
+        return task.result()
 
     def _swallow(self, task: asyncio.Task[Frame]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None and wire_error(error) is None:
@@ -359,6 +366,8 @@ class ActiveRun:
             case "tool_failed" | "tool_timed_out":
                 stats.tools[event.what.removeprefix("tool_")] += 1
                 stats.tool_durations.add(event.seconds * 1000)
+            case "tool_abandoned":
+                stats.tools["abandoned"] += 1
             case "model_retry":
                 stats.retries["model"] += 1
 
@@ -419,16 +428,17 @@ class ActiveRun:
         payload = codec.encode(frame)
         if len(payload) <= self._services.max_frame_bytes:
             return payload
-        return codec.encode({**frame, "data": _omitted(chunk.data)})
+        return codec.encode({**frame, "data": _omitted(chunk.data, len(payload))})
 
 
 class _Escaped(Exception):
     """Something raised an exception that is meant to end the process."""
 
 
-def _omitted(data: Any) -> dict[str, Any]:
-    """What stands for a chunk's data that no frame can hold."""
-    return {**{key: data[key] for key in ("name", "call_id") if key in data}, "omitted": True}
+def _omitted(data: Any, length: int) -> dict[str, Any]:
+    """What stands for a chunk's data that no frame can hold: a call without its arguments or its content."""
+    kept = {key: data[key] for key in ("name", "call_id") if key in data}
+    return {**kept, **{key: {"omitted_bytes": length} for key in ("args", "content") if key in data}}
 
 
 def _parent_gone() -> WireError:

@@ -88,7 +88,9 @@ class Worker:
         )
         self._reader = Reader(port.read_fd, port.write_fd, self._intake, options.max_frame_bytes)
         self._intake.resume = self._reader.resume
-        self._watchdog = Watchdog(self._deadline_missed, self._parent_died)
+        self._watchdog = Watchdog(
+            self._deadline_missed, self._parent_died, status=EX_SOFTWARE, drain_timeout=options.drain_timeout
+        )
         self._captures: list[logs.Capture] = []
         self._lifecycle: Lifecycle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None

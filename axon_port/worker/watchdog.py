@@ -3,21 +3,21 @@
 It ends the process when a deadline passes that the loop did not meet, notices that the parent process is gone while
 something else holds the input open, and knows how late the loop is.
 
-Where a C call holds the interpreter lock, even this thread cannot run. Two things that need no Python end the process
-then: after a deadline `faulthandler`, and at any time a timer of the CPU time that this thread sets back as it turns
-(so that a stopped process is not taken for a stuck one). Either leaves the stacks on stderr.
+Where a C call holds the interpreter lock, even this thread cannot run. Two timers that need no Python end the process
+then: one after a deadline, and one of the CPU time that this thread sets back as it turns (so that a stopped process
+is not taken for a stuck one).
 """
 
 from __future__ import annotations
 
-import faulthandler
 import os
-import signal
 import sys
 import threading
 import time
 from collections.abc import Callable
 from typing import Final
+
+from axon_port.worker.last_resort import ExitTimer
 
 TICK_SECONDS: Final = 0.25
 """How often the parent process is looked at: noticed within a second."""
@@ -28,24 +28,31 @@ BEAT_SECONDS: Final = 0.1
 LAST_RESORT_SECONDS: Final = 1.0
 """After a deadline, until the process ends even if no Python can run."""
 
-HELD_CPU_SECONDS: Final = 30.0
-"""CPU time that one C call may burn while it holds the interpreter lock: no ping is answered meanwhile."""
+HELD_CPU_SECONDS: Final = (10.0, 20.0)
+"""CPU time that one C call may burn while it holds the interpreter lock, no ping being answered: the drain timeout
+within these bounds. Parsing the longest frame stays well below the first."""
 
 URGENT_SWITCH_SECONDS: Final = 0.0001
 """At the end, how long a thread that computes keeps the interpreter from this one; 50 times less than usual."""
 
 
 class Watchdog:
-    """`on_expired` ends the process; `on_orphaned` is called once when the parent process has gone."""
+    """`on_expired` ends the process, the timers do so with `status`; `on_orphaned` is called once, when the parent
+    process has gone."""
 
-    def __init__(self, on_expired: Callable[[], None], on_orphaned: Callable[[], None]) -> None:
+    def __init__(
+        self, on_expired: Callable[[], None], on_orphaned: Callable[[], None], *, status: int, drain_timeout: float
+    ) -> None:
         self._on_expired = on_expired
         self._on_orphaned = on_orphaned
         self._parent = os.getppid()
         self._deadline: float | None = None
         self._changed = threading.Condition()
         self._last_beat = time.monotonic()
-        faulthandler.register(signal.SIGVTALRM, file=2, chain=True)
+        self._last_resort = ExitTimer(status, cpu=False)
+        self._held = ExitTimer(status, cpu=True)
+        shortest, longest = HELD_CPU_SECONDS
+        self._held_seconds = min(longest, max(shortest, drain_timeout))
         threading.Thread(target=self._watch, name="axon-port watchdog", daemon=True).start()
 
     def beat(self) -> None:
@@ -65,7 +72,7 @@ class Watchdog:
                 return
             self._deadline = deadline
             self._changed.notify_all()
-        faulthandler.dump_traceback_later(seconds + LAST_RESORT_SECONDS, exit=True, file=2)
+        self._last_resort.arm(seconds + LAST_RESORT_SECONDS)
 
     def _watch(self) -> None:
         orphaned = False
@@ -78,10 +85,11 @@ class Watchdog:
                 else:
                     expired = True
             if expired:
+                self._last_resort.arm(LAST_RESORT_SECONDS)
                 sys.setswitchinterval(URGENT_SWITCH_SECONDS)
                 self._on_expired()
                 return
-            signal.setitimer(signal.ITIMER_VIRTUAL, HELD_CPU_SECONDS)
+            self._held.arm(self._held_seconds)
             if not orphaned and os.getppid() != self._parent:
                 orphaned = True
                 self._on_orphaned()

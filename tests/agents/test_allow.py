@@ -73,7 +73,8 @@ def test_a_prefix_counts_whole_components(module: str, allowed: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("module", "allowed"), [("a.b", True), ("a.b.c", True), ("a", False), ("a.bc", False), ("a.c", False), ("x", True), ("b", False)]
+    ("module", "allowed"),
+    [("a.b", True), ("a.b.c", True), ("a", False), ("a.bc", False), ("a.c", False), ("x", True), ("b", False)],
 )
 def test_a_prefix_can_have_several_components_and_there_can_be_several(module: str, allowed: bool) -> None:
     assert Allowed(("a.b", "x")).module(module) is allowed
@@ -84,13 +85,17 @@ def test_nothing_is_allowed_by_default() -> None:
     assert refusal("os:getcwd", Allowed()).error_type == "ImportNotAllowed"
 
 
-@pytest.mark.parametrize("reference", ["axgood:top", "axgood.inner:below", "axgood:Callable", "axgood:instance", "axgood.borrowed:top"])
+@pytest.mark.parametrize(
+    "reference", ["axgood:top", "axgood.inner:below", "axgood:Callable", "axgood:instance", "axgood.borrowed:top"]
+)
 def test_what_is_defined_under_a_prefix_is_loaded(reference: str) -> None:
     assert callable(GOOD.function(reference))
     assert GOOD.load(reference) is GOOD.function(reference)
 
 
-@pytest.mark.parametrize("reference", ["axgood_evil:steal", "axgoodness:steal", "axevil.axgood:steal", "os:system", "builtins:eval"])
+@pytest.mark.parametrize(
+    "reference", ["axgood_evil:steal", "axgoodness:steal", "axevil.axgood:steal", "os:system", "builtins:eval"]
+)
 def test_what_is_not_under_a_prefix_is_refused_before_it_is_imported(reference: str) -> None:
     module = reference.partition(":")[0]
     was_there = module in sys.modules
@@ -120,7 +125,10 @@ def test_what_cannot_be_called_is_no_function() -> None:
     ("reference", "message"),
     [
         ("axgood:missing", "module axgood has no attribute 'missing'"),
-        ("axgood.missing:x", "module axgood.missing cannot be imported: ModuleNotFoundError(\"No module named 'axgood.missing'\")"),
+        (
+            "axgood.missing:x",
+            "module axgood.missing cannot be imported: ModuleNotFoundError(\"No module named 'axgood.missing'\")",
+        ),
         ("axgood.fails:x", "module axgood.fails cannot be imported: ValueError('at import')"),
     ],
 )

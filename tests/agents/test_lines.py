@@ -17,7 +17,14 @@ from pydantic_ai.exceptions import (
     UnexpectedModelBehavior,
     UserError,
 )
-from pydantic_ai.messages import ModelResponse, ModelResponseStreamEvent, PartDeltaEvent, PartStartEvent, TextPart, TextPartDelta
+from pydantic_ai.messages import (
+    ModelResponse,
+    ModelResponseStreamEvent,
+    PartDeltaEvent,
+    PartStartEvent,
+    TextPart,
+    TextPartDelta,
+)
 from pydantic_ai.models import ModelRequestParameters
 from pydantic_ai.models.openai import OpenAIChatModel
 from pydantic_ai.providers.openai import OpenAIProvider
@@ -120,7 +127,10 @@ def test_others_get_a_turn_during_a_stream_that_never_waits() -> None:
 
 
 FAILURES: list[Exception] = [
-    *(ModelHTTPError(status, "told") for status in (400, 401, 403, 404, 408, 409, 413, 422, 425, 429, 500, 502, 503, 504, 529)),
+    *(
+        ModelHTTPError(status, "told")
+        for status in (400, 401, 403, 404, 408, 409, 413, 422, 425, 429, 500, 502, 503, 504, 529)
+    ),
     ModelAPIError("told", "an error event in a stream"),
     ModelConnectionError("told", "refused", phase="connect"),
     ModelTimeoutError("told", "slow"),
@@ -140,7 +150,9 @@ FAILURES: list[Exception] = [
 
 @BOTH
 @pytest.mark.parametrize("error", FAILURES, ids=repr)
-def test_a_request_is_made_again_exactly_where_a_parent_would_be_told_to_try_again(error: Exception, streaming: bool) -> None:
+def test_a_request_is_made_again_exactly_where_a_parent_would_be_told_to_try_again(
+    error: Exception, streaming: bool
+) -> None:
     tap, model = Ear(streaming=streaming), ToldModel([error], ["fine"])
     told_once = failure(ToldModel([error]), Ear(streaming=streaming))
     seen = wire_error(told_once)
@@ -201,7 +213,10 @@ def test_the_attempts_that_failed_stand_in_the_answer() -> None:
     attempts = response.failed_attempts or []
     assert [attempt.outcome for attempt in attempts] == ["error", "error"]
     assert [attempt.model_name for attempt in attempts] == ["told", "told"]
-    assert [(attempt.error or "").partition(":")[0] for attempt in attempts] == ["ModelHTTPError", "ModelConnectionError"]
+    assert [(attempt.error or "").partition(":")[0] for attempt in attempts] == [
+        "ModelHTTPError",
+        "ModelConnectionError",
+    ]
 
 
 def test_an_answer_of_which_something_went_out_is_not_asked_for_again() -> None:
@@ -314,7 +329,9 @@ class Recorded(OpenAIChatModel):
 
     async def request(self, messages: Any, model_settings: Any, model_request_parameters: Any) -> ModelResponse:
         self.seen.append(model_settings)
-        return ModelResponse(parts=[TextPart("x")], finish_reason="stop", provider_details={"finish_reason": self.finish})
+        return ModelResponse(
+            parts=[TextPart("x")], finish_reason="stop", provider_details={"finish_reason": self.finish}
+        )
 
 
 @pytest.mark.parametrize(
@@ -333,7 +350,9 @@ def test_a_client_is_told_nothing_where_nothing_was_asked_for() -> None:
     assert model.seen == [None]
 
 
-@pytest.mark.parametrize(("finish", "finished"), [("stop", True), ("length", True), (None, False), ("in_progress", False), ("queued", False)])
+@pytest.mark.parametrize(
+    ("finish", "finished"), [("stop", True), ("length", True), (None, False), ("in_progress", False), ("queued", False)]
+)
 def test_a_providers_answer_counts_only_where_the_provider_finished_it(finish: str | None, finished: bool) -> None:
     model = Recorded(finish=finish)
     tap = Ear(streaming=False)
@@ -374,7 +393,9 @@ def told(*acts: Act, name: str) -> ToldModel:
 
 
 @BOTH
-@pytest.mark.parametrize("error", [ModelHTTPError(401, "a"), BUSY, ModelConnectionError("a", "refused"), RuntimeError("x")], ids=repr)
+@pytest.mark.parametrize(
+    "error", [ModelHTTPError(401, "a"), BUSY, ModelConnectionError("a", "refused"), RuntimeError("x")], ids=repr
+)
 def test_a_model_that_fails_hands_over_to_the_next(error: Exception, streaming: bool) -> None:
     first, second = told(error, name="first"), told("fine", name="second")
     assert text(chained(Ear(streaming=streaming), first, second)) == "fine"

@@ -26,9 +26,18 @@ ROOTS: list[tuple[Any, list[Any], list[Any]]] = [
     ({"type": "array", "items": {"$ref": "#"}}, [[], [[], [[]]]], [[1]]),
     ({"type": "array", "items": {"$ref": "#/$defs/a~1b"}, "$defs": {"a/b": {"type": "integer"}}}, [[1]], [["x"]]),
     ({"$anchor": "here", "type": "array", "items": {"$ref": "#here"}}, [[[]]], [[1]]),
-    ({"$id": "http://127.0.0.1/s", "type": "array", "items": {"$ref": "#/$defs/n"}, "$defs": {"n": {"const": 1}}}, [[1]], [[2]]),
     (
-        {"$schema": "http://json-schema.org/draft-07/schema#", "items": [{"type": "null"}], "additionalItems": False, "type": "array"},
+        {"$id": "http://127.0.0.1/s", "type": "array", "items": {"$ref": "#/$defs/n"}, "$defs": {"n": {"const": 1}}},
+        [[1]],
+        [[2]],
+    ),
+    (
+        {
+            "$schema": "http://json-schema.org/draft-07/schema#",
+            "items": [{"type": "null"}],
+            "additionalItems": False,
+            "type": "array",
+        },
         [[None]],
         [[1], [None, 1]],
     ),
@@ -36,7 +45,10 @@ ROOTS: list[tuple[Any, list[Any], list[Any]]] = [
     (
         {
             "type": "array",
-            "items": {"type": "object", "properties": {"default": {"$ref": "#/$defs/n"}, "enum": {"$ref": "#/$defs/n"}}},
+            "items": {
+                "type": "object",
+                "properties": {"default": {"$ref": "#/$defs/n"}, "enum": {"$ref": "#/$defs/n"}},
+            },
             "$defs": {"n": {"type": "integer"}},
         },
         [[{"default": 1, "enum": 2}]],
@@ -149,4 +161,3 @@ def test_what_is_wrapped_is_told_unwrapped_and_only_once_it_is_there() -> None:
 @pytest.mark.parametrize("text", ["", "no json", "}", "NaN"])
 def test_what_is_no_json_is_not_told(text: str) -> None:
     assert told(PartialOutput(None), text) == []
-

@@ -9,7 +9,15 @@ from axon_port.wire.errors import WireError
 
 DEPS: dict[str, Any] = {
     "name": "Ada",
-    "customer": {"name": "Bob", "tags": ["a", "b"], "none": None, "yes": True, "big": 2**70, "x-y": "dash", "ü": "umlaut"},
+    "customer": {
+        "name": "Bob",
+        "tags": ["a", "b"],
+        "none": None,
+        "yes": True,
+        "big": 2**70,
+        "x-y": "dash",
+        "ü": "umlaut",
+    },
     "items": [{"id": 7}, "second"],
     "braces": "{{name}}",
     "html": "<b>&\"'</b>",
@@ -52,13 +60,26 @@ def test_a_value_is_neither_escaped_nor_expanded_again() -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["nobody", "customer.nobody", "name.first", "items.2", "items.-1", "items.one", "customer.tags.name", "items.0.id.x"]
+    "path",
+    [
+        "nobody",
+        "customer.nobody",
+        "name.first",
+        "items.2",
+        "items.-1",
+        "items.one",
+        "customer.tags.name",
+        "items.0.id.x",
+    ],
 )
 def test_a_missing_value_is_told_by_its_path(path: str) -> None:
     with pytest.raises(WireError) as caught:
         parse_template(f"Hello {{{{{path}}}}}").render(DEPS)
     error = caught.value
-    assert (error.error_type, error.message) == ("InvalidDeps", f"a template needs {path!r}, which the deps do not have")
+    assert (error.error_type, error.message) == (
+        "InvalidDeps",
+        f"a template needs {path!r}, which the deps do not have",
+    )
     assert error.details == {"variable": path}
 
 

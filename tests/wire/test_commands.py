@@ -136,7 +136,9 @@ def test_each_command_takes_all_that_the_protocol_gives_it(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", COMMANDS)
 def test_an_unknown_field_is_refused_by_name(kind: str) -> None:
-    assert faults(kind, {**LEAST[kind], "bogus": 1}) == [(["bogus"], "Extra inputs are not permitted", "extra_forbidden")]
+    assert faults(kind, {**LEAST[kind], "bogus": 1}) == [
+        (["bogus"], "Extra inputs are not permitted", "extra_forbidden")
+    ]
 
 
 @pytest.mark.parametrize("kind", COMMANDS)
@@ -147,7 +149,8 @@ def test_an_unknown_field_that_is_null_is_refused_like_any_other(kind: str) -> N
 
 
 @pytest.mark.parametrize(
-    ("kind", "name"), [(kind, name) for kind, fields in LEAST.items() for name in fields if name not in ("result", "model", "prompt")]
+    ("kind", "name"),
+    [(kind, name) for kind, fields in LEAST.items() for name in fields if name not in ("result", "model", "prompt")],
 )
 def test_a_required_field_that_is_missing_or_null_is_named(kind: str, name: str) -> None:
     without = {key: value for key, value in LEAST[kind].items() if key != name}
@@ -206,8 +209,16 @@ WRONG: list[tuple[str, dict[str, Any], list[str | int]]] = [
     ("create_agent", creating(model={"script": [{"txt": "x"}]}), ["model", "script", 0, "txt"]),
     ("create_agent", creating(model={"script": [{"text": 1}]}), ["model", "script", 0, "text"]),
     ("create_agent", creating(model={"script": [{"delay_ms": -1}]}), ["model", "script", 0, "delay_ms"]),
-    ("create_agent", creating(model={"script": [{"error": {"status": 200}}]}), ["model", "script", 0, "error", "status"]),
-    ("create_agent", creating(model={"script": [{"tool_calls": [{}]}]}), ["model", "script", 0, "tool_calls", 0, "name"]),
+    (
+        "create_agent",
+        creating(model={"script": [{"error": {"status": 200}}]}),
+        ["model", "script", 0, "error", "status"],
+    ),
+    (
+        "create_agent",
+        creating(model={"script": [{"tool_calls": [{}]}]}),
+        ["model", "script", 0, "tool_calls", 0, "name"],
+    ),
     ("create_agent", creating(tools={}), ["tools"]),
     ("create_agent", creating(tools=[{"parameters": {}}]), ["tools", 0, "name"]),
     ("create_agent", creating(tools=[{"name": "t"}]), ["tools", 0]),

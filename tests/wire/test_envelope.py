@@ -28,7 +28,7 @@ def refusal(value: Any) -> Refused:
 
 
 def test_every_command_is_either_an_exchange_or_an_answer_to_a_run() -> None:
-    assert EXCHANGES | ANSWERS == set(COMMANDS)
+    assert set(COMMANDS) == EXCHANGES | ANSWERS
     assert not EXCHANGES & ANSWERS
 
 

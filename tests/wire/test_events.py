@@ -46,7 +46,12 @@ def test_an_error_frame_says_what_is_known_and_nothing_else() -> None:
     }
     error = WireError("ModelHTTPError", "no", details={"status_code": 429}, retryable=True, retry_after_ms=5)
     frame = error_frame(7, error, run_id=3, call_id="1")
-    assert (frame["details"], frame["retry_after_ms"], frame["run_id"], frame["call_id"]) == ({"status_code": 429}, 5, 3, "1")
+    assert (frame["details"], frame["retry_after_ms"], frame["run_id"], frame["call_id"]) == (
+        {"status_code": 429},
+        5,
+        3,
+        "1",
+    )
 
 
 def test_a_false_or_empty_detail_is_a_detail() -> None:
@@ -56,7 +61,12 @@ def test_a_false_or_empty_detail_is_a_detail() -> None:
 
 @pytest.mark.parametrize(
     ("text", "limit", "short"),
-    [("", 0, ""), ("abc", 3, "abc"), ("abcd", 3, "abc… (1 more characters)"), ("x" * 300, 10, "x" * 10 + "… (290 more characters)")],
+    [
+        ("", 0, ""),
+        ("abc", 3, "abc"),
+        ("abcd", 3, "abc… (1 more characters)"),
+        ("x" * 300, 10, "x" * 10 + "… (290 more characters)"),
+    ],
 )
 def test_a_text_too_long_says_how_much_is_missing(text: str, limit: int, short: str) -> None:
     assert shortened(text, limit) == short
@@ -107,7 +117,9 @@ def test_an_error_with_details_without_a_json_form_still_leaves() -> None:
 
 
 def test_the_messages_of_an_error_are_the_first_to_go() -> None:
-    error = sent(error_frame(1, WireError("Cancelled", "m", details={"a": 1}), usage=USAGE, messages=[{"m": "x" * MAX}]))
+    error = sent(
+        error_frame(1, WireError("Cancelled", "m", details={"a": 1}), usage=USAGE, messages=[{"m": "x" * MAX}])
+    )
     assert error["messages_omitted"] is True
     assert "messages" not in error
     assert (error["error_type"], error["details"], error["usage"]) == ("Cancelled", {"a": 1}, USAGE)
@@ -136,7 +148,9 @@ def test_a_message_too_long_for_the_frame_is_cut() -> None:
     assert error["message"].endswith("more characters)")
 
 
-@pytest.mark.parametrize("frame_id", [None, 2**63 - 1, -(2**63), "x" * 256, "\N{GRINNING FACE}" * 200, '"' * 256, "\x01" * 150])
+@pytest.mark.parametrize(
+    "frame_id", [None, 2**63 - 1, -(2**63), "x" * 256, "\N{GRINNING FACE}" * 200, '"' * 256, "\x01" * 150]
+)
 def test_the_smallest_frame_has_room_for_an_error_of_each_id(frame_id: Any) -> None:
     error = sent(error_frame(frame_id, WireError("UnexpectedModelBehavior", "m" * 5000, details="d" * 5000)))
     assert error["id"] == frame_id

@@ -79,7 +79,9 @@ def test_a_length_beyond_the_bound_means_that_the_framing_is_lost(length: int) -
     assert (event.length, event.is_text) == (length, False)
 
 
-@pytest.mark.parametrize("text", [b"GET / HTTP/1.1\r\n", b'{"type": "ping"}\n', b"\t\t\t\t", b"\n\r\v\f", b" ~ ~", b"    "])
+@pytest.mark.parametrize(
+    "text", [b"GET / HTTP/1.1\r\n", b'{"type": "ping"}\n', b"\t\t\t\t", b"\n\r\v\f", b" ~ ~", b"    "]
+)
 def test_plain_text_where_a_length_belongs_means_that_the_framing_is_lost(text: bytes) -> None:
     (event,) = fed_every_way(text, MAX)
     assert isinstance(event, FramingLost)

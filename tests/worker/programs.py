@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -25,9 +24,9 @@ def program(source: str, *arguments: str) -> list[str]:
     return [sys.executable, "-c", dedent(source), *arguments]
 
 
-def run_program(source: str, *arguments: str, pass_fds: Sequence[int] = (), **how: Any) -> subprocess.CompletedProcess[bytes]:
+def run_program(
+    source: str, *arguments: str, seconds: float = SECONDS, **how: Any
+) -> subprocess.CompletedProcess[bytes]:
     """Run `source` to its end, which must come in time."""
     how = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **how}
-    return subprocess.run(
-        program(source, *arguments), env=environment(), timeout=SECONDS, check=False, pass_fds=pass_fds, **how
-    )
+    return subprocess.run(program(source, *arguments), env=environment(), timeout=seconds, check=False, **how)

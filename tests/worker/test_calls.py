@@ -52,7 +52,24 @@ def test_a_second_answer_in_the_same_breath_crossed_the_first() -> None:
 
 
 @pytest.mark.parametrize(
-    "call_id", ["", "0", "-1", "+1", "01", " 1", "1 ", "1.0", "3", "99999999999999999999", "9" * 5000, "x", "\u0661", "\u00b2", "1\n"]
+    "call_id",
+    [
+        "",
+        "0",
+        "-1",
+        "+1",
+        "01",
+        " 1",
+        "1 ",
+        "1.0",
+        "3",
+        "99999999999999999999",
+        "9" * 5000,
+        "x",
+        "\u0661",
+        "\u00b2",
+        "1\n",
+    ],
 )
 def test_an_answer_to_a_call_that_was_never_made_is_for_none(call_id: str) -> None:
     async def main() -> None:

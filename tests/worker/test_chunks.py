@@ -56,7 +56,11 @@ def test_deltas_of_two_kinds_stay_in_their_order() -> None:
     for kind, piece in (("thinking", "a"), ("thinking", "b"), ("text", "c"), ("thinking", "d")):
         queue.add(kind, 1, piece)
     queue.unlimit()
-    assert [(chunk.kind, chunk.data) for chunk in queue.ready()] == [("thinking", "ab"), ("text", "c"), ("thinking", "d")]
+    assert [(chunk.kind, chunk.data) for chunk in queue.ready()] == [
+        ("thinking", "ab"),
+        ("text", "c"),
+        ("thinking", "d"),
+    ]
 
 
 def test_tool_calls_are_never_joined() -> None:

@@ -9,6 +9,7 @@ import pytest
 from axon_port.wire.errors import WireError
 from axon_port.wire.events import result_frame
 from axon_port.worker.exchanges import Exchange, Exchanges
+from axon_port.worker.redaction import Redactor
 
 from .rig import MemoryOutbox
 
@@ -17,7 +18,7 @@ MAX = 4096
 
 def table() -> tuple[Exchanges, MemoryOutbox]:
     outbox = MemoryOutbox()
-    return Exchanges(outbox, MAX), outbox
+    return Exchanges(outbox, Redactor({}), MAX), outbox
 
 
 def claimed(exchanges: Exchanges, frame_id: Any = 1, kind: str = "run") -> Exchange:
@@ -113,7 +114,9 @@ def test_of_many_threads_that_settle_one_exchange_one_wins() -> None:
         start = threading.Barrier(4)
         won: list[str] = []
 
-        def settle(name: str, exchange: Exchange = exchange, start: threading.Barrier = start, won: list[str] = won) -> None:
+        def settle(
+            name: str, exchange: Exchange = exchange, start: threading.Barrier = start, won: list[str] = won
+        ) -> None:
             start.wait()
             exchange.send(b'{"type":"chunk","id":1}')
             if exchange.settle(result_frame(1, name)):

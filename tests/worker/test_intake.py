@@ -10,6 +10,7 @@ from axon_port.wire.framing import FramingLost, Oversize
 from axon_port.worker import intake as intakes
 from axon_port.worker.exchanges import Exchange, Exchanges
 from axon_port.worker.intake import Inbox, InputEnded, InputLost, Intake, Item, Received, Signalled
+from axon_port.worker.redaction import Redactor
 from tests.kit.shapes import problems_of
 
 from .rig import MemoryOutbox
@@ -23,7 +24,7 @@ class Desk:
 
     def __init__(self) -> None:
         self.outbox = MemoryOutbox()
-        self.exchanges = Exchanges(self.outbox, MAX)
+        self.exchanges = Exchanges(self.outbox, Redactor({}), MAX)
         self.inbox = Inbox()
         self.heard: list[object] = []
         self.intake = Intake(
@@ -133,7 +134,11 @@ ERRORS: list[tuple[bytes, str, str]] = [
     (b"", "InvalidJSON", "the frame is no JSON: EOF while parsing a value at line 1 column 0"),
     (b"{} {}", "InvalidJSON", "the frame is no JSON: trailing characters at line 1 column 4"),
     (b"[]", "InvalidCommand", "a command is a JSON object with `type` and `id`"),
-    (b'{"type": "ping"}', "InvalidCommand", "id: a command needs an `id`: a string of 1 to 256 characters or a 64-bit signed integer"),
+    (
+        b'{"type": "ping"}',
+        "InvalidCommand",
+        "id: a command needs an `id`: a string of 1 to 256 characters or a 64-bit signed integer",
+    ),
     (b'{"type": "pong"}', "UnknownCommand", "there is no command of type 'pong'"),
     (b'{"id": []}', "InvalidCommand", "type: a command needs a `type`, a string"),
     (b'{"n": 1e400}', "InvalidCommand", "a decimal is beyond the range of an IEEE double"),

@@ -78,7 +78,13 @@ def test_a_frame_is_heard_as_soon_as_it_is_whole() -> None:
 
 @pytest.mark.parametrize(
     ("data", "truncated"),
-    [(b"", False), (encode_frame(b"x"), False), (encode_frame(b"xyz")[:-1], True), (b"\x00", True), (b"\0\0\0\0", False)],
+    [
+        (b"", False),
+        (encode_frame(b"x"), False),
+        (encode_frame(b"xyz")[:-1], True),
+        (b"\x00", True),
+        (b"\0\0\0\0", False),
+    ],
 )
 def test_the_end_of_the_input_says_whether_it_broke_off(data: bytes, truncated: bool) -> None:
     with pipe() as ends, reading(ends.read_fd) as (_, ear, _output):

@@ -48,7 +48,17 @@ def test_what_is_counted_is_shown() -> None:
 
 @pytest.mark.parametrize(
     ("milliseconds", "bound"),
-    [(0, 1), (0.5, 1), (1, 1), (1.01, 2), (5, 5), (299_999, 300_000), (300_000, 300_000), (300_001, None), (10**9, None)],
+    [
+        (0, 1),
+        (0.5, 1),
+        (1, 1),
+        (1.01, 2),
+        (5, 5),
+        (299_999, 300_000),
+        (300_000, 300_000),
+        (300_001, None),
+        (10**9, None),
+    ],
 )
 def test_a_duration_is_counted_at_its_bound_and_above(milliseconds: float, bound: int | None) -> None:
     histogram = Histogram()

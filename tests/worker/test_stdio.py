@@ -46,7 +46,9 @@ def said(source: str, **how: Any) -> Any:
 
 
 def test_frames_come_and_go_on_private_descriptors() -> None:
-    found = said("say(read=os.read(port.read_fd, 99).decode(), fds=[port.read_fd, port.write_fd])", input=b"in", stdin=None)
+    found = said(
+        "say(read=os.read(port.read_fd, 99).decode(), fds=[port.read_fd, port.write_fd])", input=b"in", stdin=None
+    )
     assert found["read"] == "in"
     assert min(found["fds"]) >= 5
 
@@ -179,7 +181,9 @@ def test_frames_on_3_and_4_leave_prints_to_the_logs(tmp_path: Path) -> None:
 
 def test_stderr_is_compared_with_4_where_frames_go_there(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    done = run_shell(CLAIM.format(nouse=True) + "say(loggers=sorted(port.captured.values()))", f"3</dev/null 4>{out} 2>&4")
+    done = run_shell(
+        CLAIM.format(nouse=True) + "say(loggers=sorted(port.captured.values()))", f"3</dev/null 4>{out} 2>&4"
+    )
     assert done.returncode == 0
     assert json.loads(out.read_bytes()) == {"loggers": ["stderr", "stdout"]}
 

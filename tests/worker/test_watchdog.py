@@ -12,13 +12,30 @@ from .rig import SECONDS, waited
 
 
 class Resort:
-    """What was asked of the thread without Python."""
+    """What was asked of the helpers without Python: `faulthandler`, a timer, the interpreter's own switch."""
+
+    SIGVTALRM = 26
+    ITIMER_VIRTUAL = 1
 
     def __init__(self) -> None:
         self.asked: list[tuple[float, bool]] = []
+        self.timers: list[float] = []
+        self.intervals: list[float] = []
+        self.dumped: list[int] = []
 
     def dump_traceback_later(self, timeout: float, *, exit: bool, file: Any) -> None:
         self.asked.append((timeout, exit))
+
+    def register(self, signum: int, *, file: Any, chain: bool) -> None:
+        assert chain
+        self.dumped.append(signum)
+
+    def setitimer(self, which: int, seconds: float) -> None:
+        assert which == self.ITIMER_VIRTUAL
+        self.timers.append(seconds)
+
+    def setswitchinterval(self, seconds: float) -> None:
+        self.intervals.append(seconds)
 
 
 class Clock:
@@ -34,7 +51,8 @@ class Clock:
 @pytest.fixture(autouse=True)
 def resort(monkeypatch: pytest.MonkeyPatch) -> Resort:
     stand_in = Resort()
-    monkeypatch.setattr(watchdogs, "faulthandler", stand_in)
+    for name in ("faulthandler", "signal", "sys"):
+        monkeypatch.setattr(watchdogs, name, stand_in)
     return stand_in
 
 
@@ -57,6 +75,19 @@ def ended(watchdog: Watchdog, before: set[threading.Thread]) -> None:
         if thread.name == "axon-port watchdog":
             thread.join(SECONDS)
             assert not thread.is_alive()
+
+
+def test_a_timer_of_cpu_time_is_set_back_as_the_thread_turns(resort: Resort, parent: list[int]) -> None:
+    orphaned = threading.Event()
+    before = set(threading.enumerate())
+    watchdog = Watchdog(nothing, orphaned.set)
+    parent[0] = 1
+    waited(orphaned)
+    assert resort.dumped == [resort.SIGVTALRM]
+    assert set(resort.timers) == {watchdogs.HELD_CPU_SECONDS}
+    assert resort.intervals == []
+    ended(watchdog, before)
+    assert resort.intervals == [watchdogs.URGENT_SWITCH_SECONDS]
 
 
 @pytest.mark.parametrize("seconds", [0.0, -5.0, 0.01])

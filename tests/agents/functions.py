@@ -1,0 +1,67 @@
+"""Functions that tests name as tools."""
+
+import asyncio
+import threading
+from typing import Any
+
+from pydantic_ai.exceptions import ModelRetry, ToolFailed
+
+release = threading.Event()
+
+
+def add(a: int, b: int = 1) -> int:
+    """Adds two numbers."""
+    return a + b
+
+
+async def add_later(a: int) -> int:
+    """Adds one, on the loop."""
+    await asyncio.sleep(0)
+    return a + 1
+
+
+def thread_name() -> str:
+    """Where it runs."""
+    return threading.current_thread().name
+
+
+async def async_thread_name() -> str:
+    """Where it runs."""
+    return threading.current_thread().name
+
+
+def hangs() -> str:
+    """Waits until a test lets it go."""
+    release.wait(20)
+    return "late"
+
+
+async def hangs_on_the_loop() -> str:
+    """Never ends by itself."""
+    await asyncio.Event().wait()
+    return "never"
+
+
+def raises(name: str) -> Any:
+    """Raises what its name says."""
+    raise ERRORS[name]
+
+
+async def raises_on_the_loop(name: str) -> Any:
+    """Raises what its name says."""
+    raise ERRORS[name]
+
+
+ERRORS: dict[str, BaseException] = {
+    "ValueError": ValueError("sk-secret"),
+    "SystemExit": SystemExit(3),
+    "KeyboardInterrupt": KeyboardInterrupt(),
+    "GeneratorExit": GeneratorExit(),
+    "CancelledError": asyncio.CancelledError(),
+    "StopIteration": StopIteration("x"),
+    "TimeoutError": TimeoutError("own"),
+    "MemoryError": MemoryError(),
+    "ModelRetry": ModelRetry("once more"),
+    "ToolFailed": ToolFailed("gave up"),
+    "BaseExceptionGroup": BaseExceptionGroup("several", [KeyboardInterrupt()]),
+}

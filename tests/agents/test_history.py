@@ -1,0 +1,106 @@
+"""Messages in and out: what one worker returned, another one takes."""
+
+import json
+from typing import Any
+
+import pytest
+from pydantic_ai.messages import (
+    BinaryContent,
+    ModelMessage,
+    ModelRequest,
+    ModelResponse,
+    SystemPromptPart,
+    TextPart,
+    ThinkingPart,
+    ToolCallPart,
+    ToolReturnPart,
+    UserPromptPart,
+)
+
+from axon_port.agents.history import dump_history, parse_history, resumable
+from axon_port.wire import codec
+from axon_port.wire.errors import MAX_REPORTED_FAULTS, WireError
+
+CONVERSATION: list[ModelMessage] = [
+    ModelRequest(
+        [SystemPromptPart("be kind"), UserPromptPart(["look", BinaryContent(b"\x00\xff", media_type="image/png")])]
+    ),
+    ModelResponse([ThinkingPart("hm"), ToolCallPart("look", {"n": 2**70}, tool_call_id="c1")], model_name="m"),
+    ModelRequest([ToolReturnPart("look", {"x": [1, None, 0.5]}, tool_call_id="c1")]),
+    ModelResponse([TextPart("done \N{GRINNING FACE}")], model_name="m"),
+]
+
+
+def test_messages_survive_the_way_out_and_in_byte_for_byte() -> None:
+    sent = dump_history(CONVERSATION)
+    taken = parse_history(json.loads(sent.text))
+    assert dump_history(taken).text == sent.text
+    assert [type(message) for message in taken] == [type(message) for message in CONVERSATION]
+
+
+def test_messages_survive_a_frame() -> None:
+    frame = codec.encode({"type": "result", "messages": dump_history(CONVERSATION)})
+    value: Any = codec.decode(frame)
+    assert dump_history(parse_history(value["messages"])).text == dump_history(CONVERSATION).text
+
+
+def test_an_empty_history_is_a_history() -> None:
+    assert parse_history([]) == []
+    assert dump_history([]).text == b"[]"
+
+
+def test_text_that_is_no_unicode_is_replaced() -> None:
+    sent = dump_history([ModelResponse([TextPart("a\ud800b")])])
+    assert json.loads(sent.text)[0]["parts"][0]["content"] == "a\ufffdb"
+    parse_history(json.loads(sent.text))
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [1],
+        ["text"],
+        [{}],
+        [None],
+        [{"kind": "nothing"}],
+        [{"kind": "request"}],
+        [{"kind": "request", "parts": [{}]}],
+        [[]],
+    ],
+)
+def test_a_history_that_is_none_says_where(messages: list[Any]) -> None:
+    with pytest.raises(WireError) as caught:
+        parse_history(messages)
+    error = caught.value
+    assert error.error_type == "InvalidHistory"
+    assert error.message == (
+        "`message_history` is no list of messages: give back the `messages` of earlier results as they were"
+    )
+    assert error.details
+    assert all(set(fault) == {"loc", "msg", "type"} and fault["loc"][0] == 0 for fault in error.details)
+
+
+def test_a_history_that_is_none_is_not_repeated() -> None:
+    with pytest.raises(WireError) as caught:
+        parse_history([{"kind": "request", "parts": [{"part_kind": "user-prompt", "content": {"sk-secret": 1}}]}] * 500)
+    assert "secret" not in f"{caught.value} {caught.value.details}"
+    assert len(caught.value.details) <= MAX_REPORTED_FAULTS
+
+
+@pytest.mark.parametrize("state", ["incomplete", "interrupted", "suspended"])
+def test_a_half_answer_is_nothing_to_go_on_from(state: Any) -> None:
+    half = ModelResponse([TextPart("hal")], state=state)
+    assert resumable([*CONVERSATION, half]) == CONVERSATION
+    assert resumable([*CONVERSATION[:1], half, half]) == CONVERSATION[:1]
+    assert resumable([half]) == []
+
+
+def test_whole_answers_and_requests_stay() -> None:
+    for count in range(len(CONVERSATION) + 1):
+        assert resumable(CONVERSATION[:count]) == CONVERSATION[:count]
+
+
+def test_a_half_answer_in_the_middle_is_the_parents_business() -> None:
+    half = ModelResponse([TextPart("hal")], state="incomplete")
+    messages = [CONVERSATION[0], half, CONVERSATION[2]]
+    assert resumable(messages) == messages

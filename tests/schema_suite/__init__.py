@@ -1,0 +1,1 @@
+"""The official JSON Schema test suite, through scripted runs of a real worker."""
