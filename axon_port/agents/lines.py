@@ -32,9 +32,16 @@ from pydantic_ai.exceptions import (
     UnexpectedModelBehavior,
     UserError,
 )
-from pydantic_ai.messages import ModelMessage, ModelRequestAttempt, ModelResponse, ModelResponseStreamEvent
+from pydantic_ai.messages import (
+    ModelMessage,
+    ModelRequestAttempt,
+    ModelResponse,
+    ModelResponseStreamEvent,
+    PartStartEvent,
+)
 from pydantic_ai.models import Model, ModelRequestParameters, StreamedResponse
 from pydantic_ai.models.fallback import FallbackModel
+from pydantic_ai.models.function import FunctionModel
 from pydantic_ai.models.wrapper import WrapperModel
 from pydantic_ai.settings import ModelSettings, merge_model_settings
 
@@ -138,11 +145,14 @@ class Line(WrapperModel):
         self, messages: list[ModelMessage], settings: ModelSettings | None, parameters: ModelRequestParameters
     ) -> ModelResponse:
         clock = None if self._by_bytes else self._idle
-        if self._tap.streaming:
+        if self._tap.streaming and _can_stream(self.wrapped):
             response = await self._listened(messages, settings, parameters, clock)
         else:
             async with asyncio.timeout(clock):
                 response = await self.wrapped.request(messages, settings, parameters)
+            if self._tap.streaming:
+                for index, part in enumerate(response.parts):
+                    self._tap.hear(PartStartEvent(index=index, part=part))
         return self._finished(response)
 
     async def _listened(
@@ -240,6 +250,13 @@ def _unreadable(error: ModelAPIError) -> ModelConnectionError:
         retry_after=error.retry_after,
         in_stream=error.in_stream,
     )
+
+
+def _can_stream(model: Model) -> bool:
+    """Whether a model answers in pieces; an agent written in Python may have one that does not."""
+    if isinstance(model, FunctionModel):
+        return model.stream_function is not None
+    return type(model).request_stream is not Model.request_stream
 
 
 def _times_bytes(model: Model) -> bool:

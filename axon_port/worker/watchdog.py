@@ -28,7 +28,7 @@ BEAT_SECONDS: Final = 0.1
 LAST_RESORT_SECONDS: Final = 1.0
 """After a deadline, until the process ends even if no Python can run."""
 
-HELD_CPU_SECONDS: Final = (10.0, 20.0)
+HELD_CPU_SECONDS: Final = (6.0, 20.0)
 """CPU time that one C call may burn while it holds the interpreter lock, no ping being answered: the drain timeout
 within these bounds. Parsing the longest frame stays well below the first."""
 

@@ -13,7 +13,10 @@ from contextlib import contextmanager
 from typing import Any, Final, TypeVar
 
 from axon_port.wire.framing import FrameDecoder
+from axon_port.worker.exchanges import Exchanges
+from axon_port.worker.intake import Inbox, Intake
 from axon_port.worker.outbox import CONGESTED_BYTES, Outbox
+from axon_port.worker.redaction import Redactor
 
 SECONDS: Final = 20.0
 """The longest that anything in these tests is waited for."""
@@ -76,6 +79,32 @@ class MemoryOutbox(Outbox):
     def frames(self) -> list[dict[str, Any]]:
         """What was put, read as the parent reads it."""
         return [json.loads(payload) for payload in self.payloads]
+
+
+PONG: Final = {"status": "ok", "uptime_ms": 1, "inflight": 0, "agents": 0, "loop_lag_ms": 0}
+
+
+class Desk:
+    """An intake with all that stands around it, and no thread."""
+
+    def __init__(self, max_frame_bytes: int = 2**20) -> None:
+        self.outbox = MemoryOutbox()
+        self.redactor = Redactor({})
+        self.exchanges = Exchanges(self.outbox, self.redactor, max_frame_bytes)
+        self.inbox = Inbox()
+        self.heard: list[object] = []
+        self.intake = Intake(
+            self.exchanges,
+            self.inbox,
+            pong=lambda: dict(PONG),
+            on_ended=lambda: self.heard.append("ended"),
+            on_gone=lambda: self.heard.append("gone"),
+            on_signal=self.heard.append,
+        )
+
+    def raw(self, *payloads: bytes) -> bool:
+        """Payloads as the reader hands them on."""
+        return self.intake.heard(list(payloads))
 
 
 def run_async(main: Callable[[], Coroutine[Any, Any, T]]) -> T:

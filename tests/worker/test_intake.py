@@ -8,38 +8,20 @@ import pytest
 
 from axon_port.wire.framing import FramingLost, Oversize
 from axon_port.worker import intake as intakes
-from axon_port.worker.exchanges import Exchange, Exchanges
-from axon_port.worker.intake import Inbox, InputEnded, InputLost, Intake, Item, Received, Signalled
-from axon_port.worker.redaction import Redactor
+from axon_port.worker.exchanges import Exchange
+from axon_port.worker.intake import Inbox, InputEnded, InputLost, Item, Received, Signalled
 from tests.kit.shapes import problems_of
 
-from .rig import MemoryOutbox
+from .rig import PONG, Desk
 
 MAX = 2**20
-PONG = {"status": "ok", "uptime_ms": 1, "inflight": 0, "agents": 0, "loop_lag_ms": 0}
 
 
-class Desk:
-    """An intake with all that stands around it."""
-
-    def __init__(self) -> None:
-        self.outbox = MemoryOutbox()
-        self.exchanges = Exchanges(self.outbox, Redactor({}), MAX)
-        self.inbox = Inbox()
-        self.heard: list[object] = []
-        self.intake = Intake(
-            self.exchanges,
-            self.inbox,
-            pong=lambda: dict(PONG),
-            on_gone=lambda: self.heard.append("gone"),
-            on_signal=self.heard.append,
-        )
+class FrontDesk(Desk):
+    """A desk whose frames and items are looked at."""
 
     def send(self, *values: Any) -> bool:
         return self.raw(*(json.dumps(value).encode() for value in values))
-
-    def raw(self, *payloads: bytes) -> bool:
-        return self.intake.heard(list(payloads))
 
     @property
     def frames(self) -> list[dict[str, Any]]:
@@ -64,7 +46,7 @@ class Desk:
 
 
 def test_commands_go_to_the_loop_in_the_order_in_which_they_came() -> None:
-    desk = Desk()
+    desk = FrontDesk()
     assert desk.send(*({"type": "stats", "id": number} for number in range(5)))
     items = desk.items()
     assert [item.envelope.id for item in items if isinstance(item, Received)] == [0, 1, 2, 3, 4]
@@ -72,7 +54,7 @@ def test_commands_go_to_the_loop_in_the_order_in_which_they_came() -> None:
 
 
 def test_a_command_is_claimed_before_the_loop_sees_it() -> None:
-    desk = Desk()
+    desk = FrontDesk()
     desk.send({"type": "run", "id": "r", "agent_id": "a"})
     item, exchange = desk.taken()
     assert (item.envelope.type, exchange.id, exchange.kind) == ("run", "r", "run")
@@ -81,7 +63,7 @@ def test_a_command_is_claimed_before_the_loop_sees_it() -> None:
 
 @pytest.mark.parametrize("kind", ["tool_result", "approval", "credit"])
 def test_an_answer_to_a_run_claims_nothing(kind: str) -> None:
-    desk = Desk()
+    desk = FrontDesk()
     desk.send({"type": "run", "id": 7, "agent_id": "a"}, {"type": kind, "id": 7})
     _, answer = desk.items()
     assert isinstance(answer, Received)
@@ -90,7 +72,7 @@ def test_an_answer_to_a_run_claims_nothing(kind: str) -> None:
 
 
 def test_a_ping_is_answered_here() -> None:
-    desk = Desk()
+    desk = FrontDesk()
     desk.send({"type": "ping", "id": 1})
     assert desk.frames == [{"type": "result", "id": 1, "result": PONG}]
     assert desk.items() == []
@@ -98,14 +80,14 @@ def test_a_ping_is_answered_here() -> None:
 
 
 def test_a_ping_with_a_wrong_field_goes_where_fields_are_checked() -> None:
-    desk = Desk()
+    desk = FrontDesk()
     desk.send({"type": "ping", "id": 1, "bogus": 1})
     desk.taken()
     assert desk.frames == []
 
 
 def test_an_id_in_use_is_refused_without_it() -> None:
-    desk = Desk()
+    desk = FrontDesk()
     desk.send({"type": "run", "id": 7}, {"type": "ping", "id": 7}, {"type": "run", "id": "7"})
     (frame,) = desk.frames
     assert (frame["id"], frame["error_type"], frame["run_id"]) == (None, "DuplicateId", 7)
@@ -114,7 +96,7 @@ def test_an_id_in_use_is_refused_without_it() -> None:
 
 @pytest.mark.parametrize("kind", ["nothing", 5, None])
 def test_a_refused_command_whose_id_is_in_use_is_answered_with_null(kind: object) -> None:
-    desk = Desk()
+    desk = FrontDesk()
     desk.send({"type": "run", "id": 7}, {"type": kind, "id": 7})
     (frame,) = desk.frames
     assert frame["id"] is None
@@ -123,7 +105,7 @@ def test_a_refused_command_whose_id_is_in_use_is_answered_with_null(kind: object
 
 
 def test_a_refused_command_is_answered_once_and_its_id_is_free_again() -> None:
-    desk = Desk()
+    desk = FrontDesk()
     for _ in range(2):
         desk.send({"type": "nothing", "id": 7})
         (frame,) = desk.frames
@@ -147,7 +129,7 @@ ERRORS: list[tuple[bytes, str, str]] = [
 
 @pytest.mark.parametrize(("payload", "error_type", "message"), ERRORS)
 def test_a_frame_that_is_no_command_is_told_why(payload: bytes, error_type: str, message: str) -> None:
-    desk = Desk()
+    desk = FrontDesk()
     assert desk.raw(payload)
     (frame,) = desk.frames
     assert (frame["id"], frame["error_type"], frame["message"]) == (None, error_type, message)
@@ -156,7 +138,7 @@ def test_a_frame_that_is_no_command_is_told_why(payload: bytes, error_type: str,
 
 @pytest.mark.parametrize("number", [b"1e400", b"9" * 5000])
 def test_a_number_that_cannot_be_kept_is_refused_with_the_id(number: bytes) -> None:
-    desk = Desk()
+    desk = FrontDesk()
     desk.raw(b'{"type": "run", "id": "r", "deps": ' + number + b"}")
     (frame,) = desk.frames
     assert (frame["id"], frame["error_type"]) == ("r", "InvalidCommand")
@@ -164,7 +146,7 @@ def test_a_number_that_cannot_be_kept_is_refused_with_the_id(number: bytes) -> N
 
 @pytest.mark.parametrize("kind", [b"[]", b"{}", b"null", b"1", b"[{}]", b'"nothing"'])
 def test_a_number_that_cannot_be_kept_is_refused_whatever_the_type_is(kind: bytes) -> None:
-    desk = Desk()
+    desk = FrontDesk()
     desk.raw(b'{"type": ' + kind + b', "id": 5, "n": 1e400}')
     (frame,) = desk.frames
     assert (frame["id"], frame["error_type"]) == (5, "InvalidCommand")
@@ -173,7 +155,7 @@ def test_a_number_that_cannot_be_kept_is_refused_whatever_the_type_is(kind: byte
 @pytest.mark.parametrize("kind", ["tool_result", "approval", "credit"])
 @pytest.mark.parametrize("running", [True, False])
 def test_a_number_that_cannot_be_kept_in_an_answer_is_never_the_end_of_its_run(kind: str, running: bool) -> None:
-    desk = Desk()
+    desk = FrontDesk()
     if running:
         desk.send({"type": "run", "id": 7})
     desk.raw(b'{"type": "%s", "id": 7, "call_id": "3", "result": 1e400}' % kind.encode())
@@ -183,7 +165,7 @@ def test_a_number_that_cannot_be_kept_in_an_answer_is_never_the_end_of_its_run(k
 
 
 def test_a_frame_too_long_is_told_with_both_lengths() -> None:
-    desk = Desk()
+    desk = FrontDesk()
     desk.intake.heard([Oversize(MAX + 1)])
     (frame,) = desk.frames
     assert (frame["id"], frame["error_type"]) == (None, "FrameTooLarge")
@@ -198,7 +180,7 @@ def test_a_frame_too_long_is_told_with_both_lengths() -> None:
     [(b"GET ", "plain text came where a frame's length belongs"), (b"\xff" * 4, "no frame can be that long")],
 )
 def test_lost_framing_is_fatal_and_says_what_to_use(header: bytes, reason: str) -> None:
-    desk = Desk()
+    desk = FrontDesk()
     desk.intake.heard([FramingLost(header)])
     (frame,) = desk.frames
     assert frame["fatal"] is True
@@ -210,7 +192,7 @@ def test_lost_framing_is_fatal_and_says_what_to_use(header: bytes, reason: str) 
 
 
 def test_an_input_that_broke_off_is_told_before_the_end() -> None:
-    desk = Desk()
+    desk = FrontDesk()
     desk.intake.ended(truncated=True)
     (frame,) = desk.frames
     assert (frame["error_type"], frame["message"]) == (
@@ -221,21 +203,21 @@ def test_an_input_that_broke_off_is_told_before_the_end() -> None:
 
 
 def test_an_input_that_ended_between_frames_says_nothing() -> None:
-    desk = Desk()
+    desk = FrontDesk()
     desk.intake.ended(truncated=False)
     assert desk.frames == []
     assert desk.items() == [InputEnded(False)]
 
 
 def test_the_other_end_and_signals_are_passed_on_at_once() -> None:
-    desk = Desk()
+    desk = FrontDesk()
     desk.intake.listener_gone()
     desk.intake.signalled(15)
     assert desk.heard == ["gone", 15]
 
 
 def test_a_parent_that_never_reads_is_not_read_either() -> None:
-    desk = Desk()
+    desk = FrontDesk()
     resumed: list[str] = []
     desk.intake.resume = lambda: resumed.append("resume")
     desk.outbox.stall(intakes.INBOX_BYTES)
@@ -248,7 +230,7 @@ def test_a_parent_that_never_reads_is_not_read_either() -> None:
 
 def test_a_blocked_loop_stops_the_reading_until_half_of_it_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(intakes, "INBOX_BYTES", 100)
-    desk = Desk()
+    desk = FrontDesk()
     resumed: list[str] = []
     desk.intake.resume = lambda: resumed.append("resume")
     willing = [desk.send({"type": "stats", "id": number}) for number in range(5)]
