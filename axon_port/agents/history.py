@@ -39,6 +39,12 @@ def dump_history(messages: Sequence[ModelMessage]) -> JsonText:
 def resumable(messages: Sequence[ModelMessage]) -> list[ModelMessage]:
     """What a next run can go on from: without the half answer of a request that broke off or was cancelled."""
     kept = list(messages)
-    while kept and isinstance(last := kept[-1], ModelResponse) and last.state != "complete":
+    while kept and _is_half(kept[-1]):
         kept.pop()
     return kept
+
+
+def _is_half(message: ModelMessage) -> bool:
+    if isinstance(message, ModelResponse):
+        return message.state != "complete"
+    return not message.parts

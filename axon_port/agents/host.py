@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+from pydantic_ai.messages import UserContent
+
 ChunkKind = Literal["text", "thinking", "output", "tool_call", "tool_return"]
 
 
@@ -23,9 +25,10 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Returned:
-    """The tool's result, given to the model."""
+    """The tool's result, given to the model; `content` is shown to it besides: pictures, documents, …"""
 
     value: Any
+    content: tuple[UserContent, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

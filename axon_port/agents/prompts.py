@@ -16,12 +16,15 @@ _URLS = {"image_url": ImageUrl, "audio_url": AudioUrl, "video_url": VideoUrl, "d
 
 def user_content(prompt: str | Sequence[TextPart | UrlPart | BinaryPart]) -> str | list[UserContent]:
     """Raises `WireError` `InvalidCommand` for data that is no base64."""
-    if isinstance(prompt, str):
-        return prompt
-    return [_content(part, place) for place, part in enumerate(prompt)]
+    return prompt if isinstance(prompt, str) else parts_content(prompt, field="prompt")
 
 
-def _content(part: TextPart | UrlPart | BinaryPart, place: int) -> UserContent:
+def parts_content(parts: Sequence[TextPart | UrlPart | BinaryPart], *, field: str) -> list[UserContent]:
+    """The parts of a command's field. Raises `WireError` `InvalidCommand` for data that is no base64."""
+    return [_content(part, [field, place, "data"]) for place, part in enumerate(parts)]
+
+
+def _content(part: TextPart | UrlPart | BinaryPart, loc: list[str | int]) -> UserContent:
     if isinstance(part, TextPart):
         return part.text
     if isinstance(part, UrlPart):
@@ -29,5 +32,5 @@ def _content(part: TextPart | UrlPart | BinaryPart, place: int) -> UserContent:
     try:
         data = base64.b64decode(part.data, validate=True)
     except binascii.Error:
-        raise invalid_command(["prompt", place, "data"], "the data is not base64") from None
+        raise invalid_command(loc, "the data is not base64") from None
     return BinaryContent(data=data, media_type=part.media_type)

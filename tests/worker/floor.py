@@ -64,6 +64,14 @@ class Floor:
 
         self._runner.run(main())
 
+    def input_ended(self) -> None:
+        """The parent says no more."""
+
+        async def main() -> None:
+            self.dispatcher.input_ended()
+
+        self._runner.run(main())
+
     def turns(self, count: int) -> None:
         """Let the loop turn."""
 
@@ -84,6 +92,15 @@ class Floor:
                     self.look()
 
         self._runner.run(main())
+
+    def tasks(self) -> list[str]:
+        """The tasks that are under way, by what they run."""
+
+        async def main() -> list[str]:
+            others = asyncio.all_tasks() - {asyncio.current_task()}
+            return sorted(str(task.get_coro()) for task in others)
+
+        return self._runner.run(main())
 
     def look(self) -> None:
         """Show what was put since the last look."""

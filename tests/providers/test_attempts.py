@@ -1,0 +1,333 @@
+"""Further attempts: `retry`, and lists of models (PROTOCOL.md, MODEL-RETRY to MODEL-ATTEMPTS)."""
+
+from typing import Any
+
+import pytest
+
+from tests.kit import Worker, failed, succeeded, texts
+from tests.kit.providers import Provider
+
+from .scenes import (
+    FIRST_TEXT,
+    LOOKUP,
+    MODELS,
+    NEVER_MS,
+    SOON_MS,
+    Fault,
+    Kind,
+    agent_on,
+    end_of,
+    endpoint,
+    first_chunk,
+    lookup_calls,
+)
+
+AT_ONCE = {"attempts": 3, "base_ms": 0, "max_ms": 0}
+TEXT = "Oslo is in Norway."
+
+
+def listed(worker: Worker, *servers: Provider, **fields: Any) -> str:
+    """An agent with a list of models."""
+    return worker.agent(
+        model=[endpoint(server) for server in servers], model_settings={"max_tokens": 1000}, **fields
+    )
+
+
+def failed_attempts(messages: list[Any]) -> list[Any]:
+    """What the last response tells of the attempts before it."""
+    return messages[-1].get("failed_attempts") or []
+
+
+PASSING: dict[str, Fault] = {
+    "429": lambda server: server.fail(429),
+    "500": lambda server: server.fail(500),
+    "529": lambda server: server.fail(529),
+    "reset": lambda server: server.cut(before="headers"),
+    "no finish": lambda server: server.no_finish(text=TEXT),
+}
+"""Failures after which the same request may succeed."""
+
+
+# ---------------------------------------------------------------- retry
+
+
+def test_a_failure_that_may_pass_is_tried_again(worker: Worker, server: Provider) -> None:
+    """clause: MODEL-RETRY, MODEL-ATTEMPTS"""
+    agent = agent_on(worker, server, retry=AT_ONCE)
+    for number, fault in enumerate(PASSING.values(), start=1):
+        fault(server)
+        fault(server)
+        server.say(text="at last")
+        answer = succeeded(worker.run(agent))
+        assert answer["result"] == "at last"
+        assert len(failed_attempts(answer["messages"])) == 2
+        assert len(server.requests) == 3 * number
+
+
+def test_the_attempts_end_with_the_last_error(worker: Worker, server: Provider, kind: Kind) -> None:
+    """clause: MODEL-RETRY"""
+    server.fail(500)
+    server.fail(429)
+    server.fail(503, message="the last word")
+    error = failed(end_of(worker, kind, agent_on(worker, server, retry=AT_ONCE)), "ModelHTTPError")
+    assert error["details"]["status_code"] == 503
+    assert "the last word" in error["message"]
+    assert len(server.requests) == 3
+
+
+def test_what_will_not_pass_is_not_tried_again(worker: Worker, server: Provider, kind: Kind) -> None:
+    """clause: MODEL-RETRY"""
+    agent = agent_on(worker, server, retry=AT_ONCE)
+    for number, status in enumerate((400, 401, 403, 404, 413), start=1):
+        server.fail(status)
+        failed(end_of(worker, kind, agent), "ModelHTTPError")
+        assert len(server.requests) == number
+
+
+def test_each_request_of_a_run_has_its_own_attempts(worker: Worker, server: Provider, kind: Kind) -> None:
+    """clause: MODEL-RETRY"""
+    for _ in range(2):
+        server.fail(500, times=2)
+        server.say(tool_calls=lookup_calls("a"))
+    server.fail(500, times=2)
+    server.say(text="done")
+    run = worker.submit(kind, agent_id=agent_on(worker, server, tools=[LOOKUP], retry=AT_ONCE), prompt="go")
+    for _ in range(2):
+        worker.answer(worker.wait_for("tool_call", of=run), result=1)
+    assert succeeded(worker.terminal(run))["result"] == "done"
+    assert len(server.requests) == 9
+
+
+def test_a_silent_model_is_asked_again(worker: Worker, server: Provider, kind: Kind) -> None:
+    """clause: MODEL-RETRY, MODEL-IDLE"""
+    server.stall(before="headers")
+    server.say(text="awake")
+    agent = agent_on(worker, server, retry=AT_ONCE, idle_timeout_ms=SOON_MS)
+    assert succeeded(end_of(worker, kind, agent))["result"] == "awake"
+    server.requests[0].wait_disconnected()
+
+
+def test_a_run_may_try_more_often_than_its_agent(worker: Worker, server: Provider, kind: Kind) -> None:
+    """clause: RUN-OVERRIDES"""
+    server.fail(500)
+    server.say(text="again")
+    assert succeeded(end_of(worker, kind, agent_on(worker, server), retry=AT_ONCE))["result"] == "again"
+
+
+def test_after_the_first_chunk_there_is_no_further_attempt(worker: Worker, server: Provider) -> None:
+    """clause: MODEL-RETRY"""
+    server.stall(after=FIRST_TEXT[server.interface], text=TEXT)
+    run = worker.start_stream(agent_on(worker, server, retry=AT_ONCE))
+    assert TEXT.startswith(first_chunk(worker, run))
+    server.close()
+    failed(worker.terminal(run), "ModelConnectionError")
+    assert len(server.requests) == 1
+
+
+def test_a_chunk_of_an_earlier_step_does_not_count(worker: Worker, server: Provider) -> None:
+    """clause: MODEL-RETRY"""
+    server.say(text="I look.", tool_calls=lookup_calls("a"))
+    server.fail(500)
+    server.say(text="done")
+    run = worker.start_stream(agent_on(worker, server, tools=[LOOKUP], retry=AT_ONCE))
+    worker.answer(worker.wait_for("tool_call", of=run), result=1)
+    frames = worker.collect(run)
+    assert succeeded(frames[-1])["result"] == "done"
+    assert len(server.requests) == 3
+
+
+def test_a_stream_of_which_no_chunk_was_wanted_is_tried_again(worker: Worker, server: Provider) -> None:
+    """clause: MODEL-RETRY"""
+    server.no_finish(text="half")
+    server.say(text="whole")
+    frames = worker.collect(worker.start_stream(agent_on(worker, server, retry=AT_ONCE), events=[]))
+    assert succeeded(frames[-1])["result"] == "whole"
+
+
+def test_the_service_says_how_long_to_wait_and_wins_when_it_is_less(
+    worker: Worker, server: Provider, kind: Kind
+) -> None:
+    """clause: MODEL-RETRY-WAIT"""
+    server.fail(429, headers={"retry-after": "0"})
+    server.fail(429, headers={"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"})
+    server.say(text="now")
+    patient = {"attempts": 3, "base_ms": NEVER_MS, "max_ms": NEVER_MS}
+    assert succeeded(end_of(worker, kind, agent_on(worker, server, retry=patient)))["result"] == "now"
+
+
+def test_the_service_says_how_long_to_wait_and_wins_when_it_is_more(
+    worker: Worker, server: Provider, kind: Kind
+) -> None:
+    """clause: MODEL-RETRY-WAIT"""
+    server.fail(429, headers={"retry-after": "3600"})
+    agent = agent_on(worker, server, retry={"attempts": 2, "base_ms": 0, "max_ms": 1})
+    error = failed(end_of(worker, kind, agent, timeout_ms=SOON_MS), "Timeout")
+    assert len(server.requests) == 1
+    assert [message["kind"] for message in error["messages"]] == ["request"]
+
+
+def test_a_wait_can_be_cancelled(worker: Worker, server: Provider, kind: Kind) -> None:
+    """clause: MODEL-RETRY-WAIT"""
+    server.fail(500)
+    patient = {"attempts": 2, "base_ms": NEVER_MS, "max_ms": NEVER_MS}
+    run = worker.submit(kind, agent_id=agent_on(worker, server, retry=patient), prompt="go")
+    server.wait_for_request().wait_finished()
+    worker.ask("cancel", target=run)
+    failed(worker.terminal(run), "Cancelled")
+    assert len(server.requests) == 1
+
+
+def test_attempts_are_counted_in_stats(worker: Worker, server: Provider) -> None:
+    """clause: LIFE-STATS"""
+    before = worker.ask("stats")["result"]["retries"]["model"]
+    server.fail(500, times=2)
+    server.say()
+    succeeded(worker.run(agent_on(worker, server, retry=AT_ONCE)))
+    assert worker.ask("stats")["result"]["retries"]["model"] == before + 2
+
+
+# ---------------------------------------------------------------- lists
+
+FAILURES: dict[str, Fault] = {
+    **PASSING,
+    "400": lambda server: server.fail(400),
+    "401": lambda server: server.fail(401),
+    "404": lambda server: server.fail(404),
+    "garbage": lambda server: server.garbage("json"),
+}
+
+
+def test_a_list_moves_on_after_any_failure_of_the_line(worker: Worker, server: Provider, second: Provider) -> None:
+    """clause: MODEL-LIST, MODEL-ATTEMPTS"""
+    agent = listed(worker, server, second)
+    for fault in FAILURES.values():
+        fault(server)
+        second.say(text="from the second")
+        answer = succeeded(worker.run(agent))
+        assert answer["result"] == "from the second"
+        assert len(failed_attempts(answer["messages"])) == 1
+    assert len(server.requests) == len(second.requests) == len(FAILURES)
+
+
+def test_a_list_moves_on_from_a_silent_model(
+    worker: Worker, server: Provider, second: Provider, kind: Kind
+) -> None:
+    """clause: MODEL-LIST, MODEL-IDLE"""
+    server.stall(before="headers")
+    second.say(text="from the second")
+    agent = listed(worker, server, second, idle_timeout_ms=SOON_MS)
+    assert succeeded(end_of(worker, kind, agent))["result"] == "from the second"
+    server.requests[0].wait_disconnected()
+
+
+def test_a_list_streams_from_the_model_that_answers(worker: Worker, server: Provider, second: Provider) -> None:
+    """clause: MODEL-LIST"""
+    second.fail(500)
+    server.say(text=TEXT)
+    frames = worker.collect(worker.start_stream(listed(worker, second, server)))
+    assert succeeded(frames[-1])["result"] == TEXT
+    assert "".join(texts(frames)) == TEXT
+
+
+def test_the_first_model_of_a_list_is_asked_alone_while_it_answers(
+    worker: Worker, server: Provider, second: Provider, kind: Kind
+) -> None:
+    """clause: MODEL-LIST"""
+    server.say(text="from the first")
+    answer = succeeded(end_of(worker, kind, listed(worker, server, second)))
+    assert answer["result"] == "from the first"
+    assert second.requests == []
+    assert failed_attempts(answer["messages"]) == []
+
+
+def test_each_model_of_a_list_has_its_own_attempts(
+    worker: Worker, server: Provider, second: Provider, kind: Kind
+) -> None:
+    """clause: MODEL-LIST, MODEL-RETRY"""
+    server.fail(500, times=3)
+    second.fail(500, times=2)
+    second.say(text="at last")
+    answer = succeeded(end_of(worker, kind, listed(worker, server, second, retry=AT_ONCE)))
+    assert answer["result"] == "at last"
+    assert (len(server.requests), len(second.requests)) == (3, 3)
+    assert len(failed_attempts(answer["messages"])) == 5
+
+
+def test_when_all_have_failed_the_last_error_tells_of_each(
+    worker: Worker, server: Provider, second: Provider, kind: Kind
+) -> None:
+    """clause: MODEL-ATTEMPTS"""
+    server.cut(before="headers")
+    second.fail(429, headers={"retry-after": "7"}, message="come back later")
+    error = failed(end_of(worker, kind, listed(worker, server, second)), "ModelHTTPError")
+    assert (error["retryable"], error["retry_after_ms"]) == (True, 7000)
+    assert error["details"]["status_code"] == 429
+    attempts = error["details"]["attempts"]
+    assert [(attempt["model"], attempt["error_type"]) for attempt in attempts] == [
+        (MODELS[server.interface], "ModelConnectionError"),
+        (MODELS["openai_chat"], "ModelHTTPError"),
+    ]
+    assert "come back later" in attempts[1]["message"]
+
+
+def test_after_all_have_failed_the_run_can_be_taken_up_again(
+    worker: Worker, server: Provider, second: Provider, kind: Kind
+) -> None:
+    """clause: RUN-RESUME"""
+    server.fail(500)
+    second.fail(500)
+    second.say(text="carried on")
+    agent = listed(worker, server, second)
+    error = failed(end_of(worker, kind, agent, "my question"), "ModelHTTPError")
+    again = worker.ask(kind, agent_id=agent, message_history=error["messages"], model=endpoint(second))
+    assert succeeded(again)["result"] == "carried on"
+
+
+def test_a_list_does_not_move_on_after_the_first_chunk(worker: Worker, server: Provider, second: Provider) -> None:
+    """clause: MODEL-LIST"""
+    server.stall(after=FIRST_TEXT[server.interface], text=TEXT)
+    run = worker.start_stream(listed(worker, server, second, retry=AT_ONCE))
+    assert TEXT.startswith(first_chunk(worker, run))
+    server.close()
+    failed(worker.terminal(run), "ModelConnectionError")
+    assert second.requests == []
+
+
+def test_a_list_does_not_move_on_from_an_answer_that_cannot_be_used(
+    worker: Worker, server: Provider, second: Provider, kind: Kind
+) -> None:
+    """clause: MODEL-LIST"""
+    server.say(tool_calls=[{"name": "teleport", "args": {}}], times=2)
+    agent = listed(worker, server, second, tools=[{**LOOKUP, "retries": 1}])
+    failed(end_of(worker, kind, agent), "ToolRetriesExceeded")
+    assert second.requests == []
+
+
+def test_a_conversation_with_tools_goes_on_over_a_failover(
+    worker: Worker, server: Provider, second: Provider, kind: Kind
+) -> None:
+    """clause: MODEL-LIST"""
+    server.say(tool_calls=lookup_calls("a", "b"))
+    server.fail(500)
+    second.say(text="done")
+    run = worker.submit(kind, agent_id=listed(worker, server, second, tools=[LOOKUP]), prompt="go")
+    for _ in range(2):
+        call = worker.wait_for("tool_call", of=run)
+        worker.answer(call, result=call["args"]["q"] * 2)
+    assert succeeded(worker.terminal(run))["result"] == "done"
+    returned = [message["content"] for message in second.bodies[0]["messages"] if message["role"] == "tool"]
+    assert returned == ["aa", "bb"]
+
+
+def test_a_list_is_named_by_its_names(worker: Worker, server: Provider, second: Provider) -> None:
+    """clause: AGENT-LABEL"""
+    name = listed(worker, server, second)
+    (agent,) = [one for one in worker.ask("list_agents")["result"]["agents"] if one["agent_id"] == name]
+    assert agent["model"] == f"{endpoint(server)['name']}, {endpoint(second)['name']}"
+
+
+@pytest.mark.parametrize("field", ["base_url", "api_key"])
+def test_labels_hold_no_address_and_no_key(worker: Worker, server: Provider, field: str) -> None:
+    """clause: AGENT-LABEL, SEC-KEYS"""
+    agent_on(worker, server)
+    assert endpoint(server)[field] not in str(worker.ask("list_agents"))

@@ -1,0 +1,1 @@
+"""What a frame must not reach: modules, files, processes, sockets, keys."""

@@ -1,0 +1,176 @@
+"""Runs on the floor: a cancel at every moment of a run, and what it leaves behind."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from axon_port.worker.options import Options
+from axon_port.worker.outbox import HIGH_BYTES
+
+from .floor import Floor
+
+TOOL = {"name": "look", "parameters": {"type": "object"}}
+CALL = {"text": "wait", "tool_calls": [{"name": "look"}, {"name": "look"}]}
+DONE = {"chunks": ["do", "ne"]}
+AGENTS: dict[str, dict[str, Any]] = {
+    "talks": {"model": {"script": [DONE]}},
+    "waits": {"model": {"script": [{"delay_ms": 86_400_000}]}},
+    "looks": {"model": {"script": [CALL, DONE]}, "tools": [TOOL]},
+    "asks": {"model": {"script": [CALL, DONE]}, "tools": [{**TOOL, "requires_approval": True}]},
+    "fails": {"model": {"script": [{"error": {"status": 503}}]}},
+}
+MOMENTS = 40
+ENDS = ("result", "error")
+KINDS = pytest.mark.parametrize("kind", ["run", "stream"])
+
+
+class Parent:
+    """Sends and keeps what comes."""
+
+    def __init__(self, options: Options | None = None) -> None:
+        self.frames: list[dict[str, Any]] = []
+        self.floor = Floor(options or Options(), self.frames.extend)
+        for name, fields in AGENTS.items():
+            self.send("create_agent", f"create {name}", agent_id=name, **fields)
+        self.floor.until(lambda: len(self.frames) == len(AGENTS))
+        assert all(frame["type"] == "result" for frame in self.frames)
+
+    def send(self, kind: str, frame_id: Any, **fields: Any) -> None:
+        self.floor.receive(json.dumps({"type": kind, "id": frame_id, **fields}).encode())
+
+    def cancel(self, target: Any) -> bool:
+        """Send a cancel; whether the target had no terminal frame right before."""
+        running: list[bool] = []
+        self.floor.receive(
+            json.dumps({"type": "cancel", "id": "c", "target": target}).encode(),
+            expecting=lambda: running.append(all(frame["type"] not in ENDS for frame in self.of(target))),
+        )
+        return running[0]
+
+    def of(self, frame_id: Any) -> list[dict[str, Any]]:
+        """The frames with this id."""
+        return [frame for frame in self.frames if frame.get("id") == frame_id]
+
+    def terminal(self, frame_id: Any) -> dict[str, Any]:
+        """The terminal frame, which must come, and be the last."""
+        self.floor.until(lambda: any(frame["type"] in ENDS for frame in self.of(frame_id)))
+        self.floor.turns(20)
+        last = self.of(frame_id)[-1]
+        assert [frame["type"] in ENDS for frame in self.of(frame_id)].count(True) == 1
+        assert last["type"] in ENDS
+        return last
+
+    def start(self, kind: str, agent: str, **fields: Any) -> None:
+        self.send(kind, "r", agent_id=agent, prompt="go", **fields)
+
+
+@contextmanager
+def parent(options: Options | None = None) -> Iterator[Parent]:
+    someone = Parent(options)
+    try:
+        yield someone
+    finally:
+        someone.floor.close()
+
+
+@KINDS
+@pytest.mark.parametrize("agent", AGENTS)
+def test_a_run_can_be_cancelled_at_every_moment(agent: str, kind: str) -> None:
+    with parent() as someone:
+        for moment in range(MOMENTS):
+            someone.frames.clear()
+            someone.start(kind, agent, **({"credit": 0} if kind == "stream" else {}))
+            someone.floor.turns(moment)
+            running = someone.cancel("r")
+            end = someone.terminal("r")
+            assert someone.terminal("c")["result"] == {"cancelled": running}
+            assert (end.get("error_type") == "Cancelled") is running
+            asked = [frame["call_id"] for frame in someone.of("r") if frame["type"] in ("tool_call", "approval_request")]
+            withdrawn = [frame["call_id"] for frame in someone.of("r") if frame["type"] == "tool_cancel"]
+            assert withdrawn == asked
+            assert not someone.floor.dispatcher.busy
+
+
+@KINDS
+@pytest.mark.parametrize("agent", AGENTS)
+def test_a_run_that_is_cancelled_at_any_moment_leaves_no_task(agent: str, kind: str) -> None:
+    with parent() as someone:
+        for moment in range(MOMENTS):
+            someone.frames.clear()
+            someone.start(kind, agent)
+            someone.floor.turns(moment)
+            someone.cancel("r")
+            someone.terminal("r")
+            assert someone.floor.tasks() == [], f"after a cancel at moment {moment}"
+
+
+@pytest.mark.parametrize("moment", range(0, MOMENTS, 3))
+def test_what_a_cancelled_run_sent_back_is_a_history_to_go_on_from(moment: int) -> None:
+    with parent() as someone:
+        someone.start("stream", "looks")
+        someone.floor.turns(moment)
+        someone.cancel("r")
+        history = someone.terminal("r")["messages"]
+        someone.send("run", "next", agent_id="talks", prompt="go on", message_history=history)
+        assert someone.terminal("next")["result"] == "done"
+
+
+def test_a_timeout_of_a_millisecond_is_a_timeout_and_leaves_nothing() -> None:
+    with parent() as someone:
+        someone.start("run", "waits", timeout_ms=1)
+        assert someone.terminal("r")["error_type"] == "Timeout"
+        assert not someone.floor.dispatcher.busy
+
+
+@KINDS
+def test_calls_beyond_the_bound_wait_until_answers_come(kind: str) -> None:
+    with parent(Options(max_tool_calls=1)) as someone:
+        someone.start(kind, "looks")
+        someone.floor.turns(60)
+        (first,) = [frame for frame in someone.of("r") if frame["type"] == "tool_call"]
+        someone.send("tool_result", "r", call_id=first["call_id"], result=1)
+        someone.floor.turns(60)
+        _, second = [frame for frame in someone.of("r") if frame["type"] == "tool_call"]
+        someone.send("tool_result", "r", call_id=second["call_id"], result=2)
+        assert someone.terminal("r")["result"] == "done"
+
+
+def test_more_runs_than_the_bound_are_refused_and_may_come_again() -> None:
+    with parent(Options(max_inflight=2)) as someone:
+        for number in range(3):
+            someone.send("run", number, agent_id="waits", prompt="go")
+        refused = someone.terminal(2)
+        assert (refused["error_type"], refused["retryable"]) == ("Overloaded", True)
+        someone.send("cancel", "c", target=0)
+        someone.terminal(0)
+        someone.send("run", "again", agent_id="talks", prompt="go")
+        assert someone.terminal("again")["result"] == "done"
+
+
+def test_a_parent_that_does_not_read_holds_up_chunks_and_joins_them() -> None:
+    with parent() as someone:
+        someone.floor.desk.outbox.stall(HIGH_BYTES + 1)
+        someone.start("stream", "talks")
+        someone.floor.turns(80)
+        assert someone.of("r") == []
+        someone.floor.desk.outbox.drain()
+        someone.terminal("r")
+        chunks = [frame for frame in someone.of("r") if frame["type"] == "chunk"]
+        assert [(chunk["seq"], chunk["data"]) for chunk in chunks] == [(0, "done")]
+
+
+@pytest.mark.parametrize("credit", [0, 1])
+def test_the_end_of_the_input_frees_what_waits_for_credit_and_ends_what_waits_for_answers(credit: int) -> None:
+    with parent() as someone:
+        someone.send("stream", "s", agent_id="talks", prompt="go", credit=credit)
+        someone.send("run", "w", agent_id="looks", prompt="go")
+        someone.floor.turns(60)
+        someone.floor.input_ended()
+        assert someone.terminal("w")["error_type"] == "ParentGone"
+        assert someone.terminal("s")["result"] == "done"
+        assert "".join(frame["data"] for frame in someone.of("s") if frame["type"] == "chunk") == "done"
