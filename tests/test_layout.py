@@ -18,13 +18,42 @@ LONGEST = 450
 
 IO = frozenset(
     {
-        *("anyio", "asyncio", "trio", "socket", "select", "selectors", "ssl", "subprocess", "threading", "multiprocessing"),
-        *("os", "io", "sys", "pathlib", "shutil", "tempfile", "fcntl", "signal", "time", "logging", "concurrent", "queue"),
+        *(
+            "anyio",
+            "asyncio",
+            "trio",
+            "socket",
+            "select",
+            "selectors",
+            "ssl",
+            "subprocess",
+            "threading",
+            "multiprocessing",
+        ),
+        *(
+            "os",
+            "io",
+            "sys",
+            "pathlib",
+            "shutil",
+            "tempfile",
+            "fcntl",
+            "signal",
+            "time",
+            "logging",
+            "concurrent",
+            "queue",
+        ),
     }
 )
 """What reaches outside, waits or knows a clock."""
 
-READERS_ROOM = ("axon_port.worker.reader", "axon_port.worker.intake", "axon_port.worker.exchanges", "axon_port.worker.serve")
+READERS_ROOM = (
+    "axon_port.worker.reader",
+    "axon_port.worker.intake",
+    "axon_port.worker.exchanges",
+    "axon_port.worker.serve",
+)
 
 
 def name_of(path: Path) -> str:
@@ -63,7 +92,9 @@ def test_the_wire_knows_bytes_and_rules_only(path: Path) -> None:
     for module in imports(path):
         assert module.split(".")[0] not in IO, f"{path} imports {module}"
         assert not under(module, "pydantic_ai", "axon_port.agents", "axon_port.worker"), f"{path} imports {module}"
-        assert not under(module, "axon_port") or module == "axon_port" or under(module, "axon_port.wire"), f"{path} imports {module}"
+        assert not under(module, "axon_port") or module == "axon_port" or under(module, "axon_port.wire"), (
+            f"{path} imports {module}"
+        )
 
 
 @pytest.mark.parametrize("path", [path for path in MODULES if room(path) != "agents"], ids=name_of)

@@ -7,6 +7,7 @@ log and not to the wire.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, cast
 
 from pydantic import ValidationError
@@ -33,12 +34,22 @@ OUTPUT_RETRIES_SPENT = "Exceeded maximum output retries"
 TOOL_RETRIES_SPENT = "exceeded max retries count"
 """How pydantic-ai words the end of its two budgets; both come as `UnexpectedModelBehavior`."""
 
+_EARLIER = "_axon_port_earlier_attempts"
+
 MAX_BODY_CHARACTERS = 4_096
 """Of a provider's error body. A page of HTML tells nobody more than its beginning."""
 
 
 def wire_error(error: BaseException) -> WireError | None:
     """The error a parent sees for `error`, or None where it is the worker's own fault."""
+    seen = _named(error)
+    tried = attempts_of(error)
+    if seen is not None and len(tried) > 1:
+        seen.details = {**_fields(seen.details), "attempts": [_attempt(one) for one in tried]}
+    return seen
+
+
+def _named(error: BaseException) -> WireError | None:
     match error:
         case WireError():
             return error
@@ -125,12 +136,11 @@ def output_faults(cause: BaseException | None) -> Any:
 
 
 def _last_of_all(group: FallbackExceptionGroup) -> WireError:
-    attempts = [attempt_summary(error) for error in group.exceptions]
-    last = wire_error(group.exceptions[-1]) or internal_error()
+    last = _named(group.exceptions[-1]) or internal_error()
     return WireError(
         last.error_type,
         f"all models failed, the last with: {last.message}",
-        details={**_fields(last.details), "attempts": attempts},
+        details=last.details,
         retryable=last.retryable,
         retry_after_ms=last.retry_after_ms,
     )
@@ -140,9 +150,21 @@ def _fields(details: Any) -> dict[str, Any]:
     return cast("dict[str, Any]", details) if isinstance(details, dict) else {}
 
 
-def attempt_summary(error: Exception) -> dict[str, Any]:
-    """One failed attempt of a list of models: `{"model", "error_type", "message"}`."""
-    seen = wire_error(error) or internal_error()
+def remember_attempts(error: BaseException, earlier: Sequence[BaseException]) -> None:
+    """Note with `error` what had been tried before it, for `details.attempts`."""
+    setattr(error, _EARLIER, tuple(earlier))
+
+
+def attempts_of(error: BaseException) -> tuple[BaseException, ...]:
+    """Everything that was tried, `error` the last; of a list of models, what was tried with each."""
+    if isinstance(error, FallbackExceptionGroup):
+        return tuple(one for failed in error.exceptions for one in attempts_of(failed))
+    return (*getattr(error, _EARLIER, ()), error)
+
+
+def _attempt(error: BaseException) -> dict[str, Any]:
+    """One failed attempt: `{"model", "error_type", "message"}`."""
+    seen = _named(error) or internal_error()
     model = error.model_name if isinstance(error, ModelAPIError) else None
     return {"model": model, "error_type": seen.error_type, "message": seen.message}
 

@@ -45,6 +45,7 @@ from pydantic_ai.models.function import FunctionModel
 from pydantic_ai.models.wrapper import WrapperModel
 from pydantic_ai.settings import ModelSettings, merge_model_settings
 
+from axon_port.agents.failures import remember_attempts
 from axon_port.wire.commands import RetryPolicy
 from axon_port.wire.errors import retryable_status
 
@@ -117,6 +118,7 @@ class Line(WrapperModel):
         parameters = self._tap.refine(model_request_parameters)
         settings = self._timed(model_settings)
         failed: list[ModelRequestAttempt] = []
+        failures: list[Exception] = []
         while True:
             self._tap.begin_answer(parameters)
             started, clock = datetime.now(UTC), time.monotonic()
@@ -126,10 +128,11 @@ class Line(WrapperModel):
                 failure = self._understood(error)
                 failed.append(self._record(failure, started, time.monotonic() - clock))
                 if len(failed) >= self._retry.attempts or self._tap.sent or not _may_pass(failure):
-                    _tell_attempts(failure, failed)
+                    remember_attempts(failure, failures)
                     if failure is error:
                         raise
                     raise failure from error
+                failures.append(failure)
                 self._tap.retried()
                 await anyio.sleep(self._wait(len(failed), failure))
             else:
@@ -281,8 +284,3 @@ def _may_pass(failure: Exception) -> bool:
 
 def _with_attempts(response: ModelResponse, failed: list[ModelRequestAttempt]) -> ModelResponse:
     return replace(response, failed_attempts=[*failed, *(response.failed_attempts or [])]) if failed else response
-
-
-def _tell_attempts(failure: Exception, failed: list[ModelRequestAttempt]) -> None:
-    if len(failed) > 1:
-        failure.add_note(f"{len(failed)} attempts")

@@ -8,16 +8,19 @@ tells the logs and the reader when enough is enough.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import select
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from axon_port.wire.framing import encode_frame
+
+if TYPE_CHECKING:
+    # Importing it takes longer than answering the first ping.
+    import asyncio
 
 HIGH_BYTES: Final = 4 * 1024 * 1024
 """Waiting output above which runs wait before they add theirs. One frame of any length may pass it."""
@@ -101,6 +104,8 @@ class Outbox:
         """Wait until a producer may add a frame. Returns at once where there is room, or nobody to read it."""
         if self.has_room or self.broken:
             return
+        import asyncio
+
         roomy = asyncio.Event()
         loop = asyncio.get_running_loop()
         self.when_room(lambda: call_on(loop, roomy.set))

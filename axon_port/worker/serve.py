@@ -1,13 +1,12 @@
 """The process: descriptors, threads, signals, and the event loop between its first byte and its last (LIFE-*).
 
-It claims the descriptors and reads before anything heavy is imported, so that a ping is answered within milliseconds
-of the start; pydantic-ai is imported on a thread meanwhile. It leaves by `os._exit`, because threads and tools that
-will not stop are not waited for.
+It claims the descriptors and reads before anything heavy is imported, the event loop included, so that a ping is
+answered within milliseconds of the start; pydantic-ai is imported on a thread meanwhile. It leaves by `os._exit`,
+because threads and tools that will not stop are not waited for.
 """
 
 from __future__ import annotations
 
-import asyncio
 import atexit
 import faulthandler
 import gc
@@ -18,12 +17,9 @@ import signal
 import sys
 import threading
 import traceback
-from importlib import metadata
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final, NoReturn
-
-import anyio
-import anyio.to_thread
 
 from axon_port import __version__
 from axon_port.wire.errors import WireError
@@ -39,6 +35,8 @@ from axon_port.worker.stats import Stats
 from axon_port.worker.watchdog import BEAT_SECONDS, Watchdog
 
 if TYPE_CHECKING:
+    import asyncio
+
     from axon_port.worker.lifecycle import Lifecycle
 
 EX_SOFTWARE: Final = 70
@@ -107,6 +105,8 @@ class Worker:
         self._captures = [logs.Capture(fd, logger, self._sink) for fd, logger in self._captured.items()]
         logs.install(self._sink)
         try:
+            import anyio
+
             anyio.run(self._main, backend="asyncio")
         except BaseException as error:
             _logger.critical("the worker failed: %r", error, exc_info=error)
@@ -131,8 +131,10 @@ class Worker:
     # --- on the event loop
 
     async def _main(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._beat()
+        import asyncio
+
+        loop = self._loop = asyncio.get_running_loop()
+        self._beat(loop)
         lifecycle = self._lifecycle = await self._new_lifecycle()
         if self._outbox.broken:
             return
@@ -148,6 +150,8 @@ class Worker:
             from axon_port.worker.lifecycle import Lifecycle, Parts
 
             return Lifecycle, Parts
+
+        import anyio.to_thread
 
         gc.disable()
         try:
@@ -169,9 +173,9 @@ class Worker:
         )
         return lifecycle(made)
 
-    def _beat(self) -> None:
+    def _beat(self, loop: asyncio.AbstractEventLoop) -> None:
         self._watchdog.beat()
-        asyncio.get_running_loop().call_later(BEAT_SECONDS, self._beat)
+        loop.call_later(BEAT_SECONDS, self._beat, loop)
 
     # --- from any thread
 
@@ -265,11 +269,12 @@ def _heard_by_the_reader(_number: int, _frame: FrameType | None) -> None:
 
 
 def _pydantic_ai_version() -> str:
-    for name in ("pydantic-ai", "pydantic-ai-slim"):
-        try:
-            return metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
+    # As importlib.metadata finds it, which takes longer to import than all of ours until here.
+    for folder in sys.path:
+        for info in Path(folder).glob("pydantic_ai*-*.dist-info"):
+            name, _, version = info.name.removesuffix(".dist-info").partition("-")
+            if name in {"pydantic_ai", "pydantic_ai_slim"}:
+                return version
     return "unknown"
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic_ai.exceptions import ModelRetry, ToolFailed
 
 release = threading.Event()
+started = threading.Event()
 
 
 def add(a: int, b: int = 1) -> int:
@@ -32,6 +33,7 @@ async def async_thread_name() -> str:
 
 def hangs() -> str:
     """Waits until a test lets it go."""
+    started.set()
     release.wait(20)
     return "late"
 

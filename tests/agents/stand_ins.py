@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -43,7 +43,7 @@ async def silence() -> None:
 class ToldModel(Model[None]):
     """Each request takes the next list of acts: what a streamed answer is made of, or fails with."""
 
-    def __init__(self, *answers: list[Act], name: str = "told") -> None:
+    def __init__(self, *answers: Sequence[Act], name: str = "told") -> None:
         super().__init__()
         self._answers = iter(answers)
         self._name = name
@@ -59,7 +59,7 @@ class ToldModel(Model[None]):
     def system(self) -> str:
         return "told"
 
-    def _next(self) -> list[Act]:
+    def _next(self) -> Sequence[Act]:
         self.requests += 1
         return next(self._answers)
 
@@ -90,7 +90,7 @@ class ToldStream(StreamedResponse):
     """An answer that comes act by act."""
 
     told: ToldModel
-    acts: list[Act]
+    acts: Sequence[Act]
     made: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     async def _get_event_iterator(self) -> AsyncIterator[ModelResponseStreamEvent]:

@@ -1,5 +1,6 @@
 """What the command line lets in: prefixes by whole components, functions by where they are defined."""
 
+import importlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,9 @@ from axon_port.wire.commands import parse_command
 from axon_port.wire.errors import WireError
 
 FILES = {
-    "axgood/__init__.py": "def top(): ...\nclass Callable:\n    def __call__(self): ...\ninstance = Callable()\nnumber = 5\n",
+    "axgood/__init__.py": (
+        "def top(): ...\nclass Callable:\n    def __call__(self): ...\ninstance = Callable()\nnumber = 5\n"
+    ),
     "axgood/inner/__init__.py": "def below(): ...\n",
     "axgood/borrowed.py": (
         "import functools, operator, os\n"
@@ -35,7 +38,8 @@ def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True, parents=True)
         path.write_text(source)
-    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    importlib.invalidate_caches()
     yield
     for name in [name for name in sys.modules if name.startswith(("axgood", "axevil"))]:
         del sys.modules[name]

@@ -31,7 +31,7 @@ from pydantic_ai.exceptions import (
 from pydantic_ai.messages import RetryFeedbackPart, RetryInfo
 
 from axon_port.agents import failures
-from axon_port.agents.failures import attempt_summary, internal_error, output_faults, wire_error
+from axon_port.agents.failures import internal_error, output_faults, remember_attempts, wire_error
 from axon_port.wire.errors import MAX_REPORTED_FAULTS, WireError
 from axon_port.wire.events import MAX_MESSAGE_CHARACTERS
 from tests.worker.programs import run_program
@@ -265,14 +265,26 @@ def test_of_a_list_of_models_the_last_ones_error_counts() -> None:
 
 
 def test_an_attempt_that_nobody_knows_is_told_as_a_fault_of_our_own() -> None:
-    assert attempt_summary(KeyError("sk-secret")) == {
+    found = seen(group(ModelHTTPError(500, "a"), RuntimeError("sk-secret")))
+    assert found.error_type == "InternalError"
+    assert "secret" not in f"{found.message}{found.details}"
+    assert found.details["attempts"][1] == {
         "model": None,
         "error_type": "InternalError",
         "message": internal_error().message,
     }
-    found = seen(group(ModelHTTPError(500, "a"), RuntimeError("sk-secret")))
-    assert found.error_type == "InternalError"
-    assert "secret" not in f"{found.message}{found.details}"
+
+
+def test_attempts_that_were_made_before_are_told_in_their_order() -> None:
+    last = ModelHTTPError(503, "a")
+    assert "attempts" not in seen(last).details
+    remember_attempts(last, [ModelConnectionError("a", "refused"), ModelHTTPError(429, "a")])
+    assert [one["error_type"] for one in seen(last).details["attempts"]] == [
+        "ModelConnectionError",
+        "ModelHTTPError",
+        "ModelHTTPError",
+    ]
+    assert len(seen(group(last, ModelTimeoutError("b", "slow"))).details["attempts"]) == 4
 
 
 class Hostile(UserError):
@@ -300,7 +312,8 @@ def test_causes_that_go_round_are_still_told() -> None:
 
         first, second = RuntimeError("a"), RuntimeError("b")
         first.__cause__, second.__cause__ = second, first
-        for error in (ModelConnectionError("m", "broke off"), UnexpectedModelBehavior("Exceeded maximum output retries")):
+        broken, spent = ModelConnectionError("m", "off"), UnexpectedModelBehavior("Exceeded maximum output retries")
+        for error in (broken, spent):
             error.__cause__ = first
             print(wire_error(error).error_type, flush=True)
         """,

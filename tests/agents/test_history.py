@@ -55,19 +55,19 @@ def test_text_that_is_no_unicode_is_replaced() -> None:
     parse_history(json.loads(sent.text))
 
 
-@pytest.mark.parametrize(
-    "messages",
-    [
-        [1],
-        ["text"],
-        [{}],
-        [None],
-        [{"kind": "nothing"}],
-        [{"kind": "request"}],
-        [{"kind": "request", "parts": [{}]}],
-        [[]],
-    ],
-)
+NOT_MESSAGES: list[list[Any]] = [
+    [1],
+    ["text"],
+    [{}],
+    [None],
+    [{"kind": "nothing"}],
+    [{"kind": "request"}],
+    [{"kind": "request", "parts": [{}]}],
+    [[]],
+]
+
+
+@pytest.mark.parametrize("messages", NOT_MESSAGES)
 def test_a_history_that_is_none_says_where(messages: list[Any]) -> None:
     with pytest.raises(WireError) as caught:
         parse_history(messages)

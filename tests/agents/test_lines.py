@@ -248,7 +248,10 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 def test_waits_grow_up_to_a_bound_and_are_jittered(
     share: float, expected: list[float], waits: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lines.random, "uniform", lambda least, most: least + share * (most - least))
+    def uniform(least: float, most: float) -> float:
+        return least + share * (most - least)
+
+    monkeypatch.setattr(lines.random, "uniform", uniform)
     model = ToldModel(*([BUSY] for _ in range(6)))
     failure(model, Ear(), retry=RetryPolicy(attempts=6, base_ms=100, max_ms=500))
     assert waits == expected
@@ -296,12 +299,17 @@ def test_a_silent_model_is_asked_again(streaming: bool) -> None:
 
 
 def test_a_run_that_is_cancelled_closes_the_stream_it_listened_to() -> None:
-    tap, model = Ear(), ToldModel(["half", silence])
+    reached = asyncio.Event()
+
+    async def falls_silent() -> None:
+        reached.set()
+        await silence()
+
+    model = ToldModel(["half", falls_silent])
 
     async def main() -> None:
-        task = asyncio.create_task(asked(line(model, tap)))
-        while not tap.heard:
-            await asyncio.sleep(0)
+        task = asyncio.create_task(asked(line(model, Ear())))
+        await reached.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

@@ -99,7 +99,7 @@ def test_a_schema_with_both_a_name_and_a_dialect_stays_as_it_was() -> None:
 
 
 def test_an_object_is_sent_as_it_is_and_anything_else_under_a_key() -> None:
-    raw = {"type": "object", "properties": {"a": {}}}
+    raw: dict[str, Any] = {"type": "object", "properties": {"a": {}}}
     assert structured_output(Schema(raw), "tool").sent_schema == raw
     assert structured_output(Schema(raw), "tool").wrap_key is None
     wrapped = structured_output(Schema({"type": "integer"}), "tool")

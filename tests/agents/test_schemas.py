@@ -15,25 +15,24 @@ RECURSIVE = {
 }
 
 
-@pytest.mark.parametrize(
-    ("raw", "good", "bad"),
-    [
-        (True, [1, None, {}], []),
-        (False, [], [1, None, {}]),
-        ({}, [1, "x"], []),
-        ({"type": "integer"}, [1, 1.0, 2**70, -(10**400)], [1.5, True, "1", None]),
-        ({"const": 2**64 + 1}, [2**64 + 1], [2**64, 2**64 + 2]),
-        ({"const": 2**53 + 1}, [2**53 + 1], [2**53]),
-        ({"enum": [None, "a"]}, [None, "a"], ["b", 0]),
-        ({"type": "array", "items": {"type": "string"}}, [[], ["a"]], [[1], {}]),
-        (RECURSIVE, [{"value": 1}, {"value": 1, "next": {"value": 2}}], [{}, {"value": 1, "next": {}}]),
-        ({"pattern": "^a"}, ["ab", 5], ["ba"]),
-        ({"$schema": "http://json-schema.org/draft-07/schema#", "format": "email"}, ["a@b.example"], ["nobody"]),
-        ({"format": "email"}, ["nobody"], []),
-        ({"prefixItems": [{"type": "null"}], "unevaluatedItems": False}, [[None]], [[None, 1]]),
-    ],
-    ids=repr,
-)
+VERDICTS: list[tuple[Any, list[Any], list[Any]]] = [
+    (True, [1, None, {}], []),
+    (False, [], [1, None, {}]),
+    ({}, [1, "x"], []),
+    ({"type": "integer"}, [1, 1.0, 2**70, -(10**400)], [1.5, True, "1", None]),
+    ({"const": 2**64 + 1}, [2**64 + 1], [2**64, 2**64 + 2]),
+    ({"const": 2**53 + 1}, [2**53 + 1], [2**53]),
+    ({"enum": [None, "a"]}, [None, "a"], ["b", 0]),
+    ({"type": "array", "items": {"type": "string"}}, [[], ["a"]], [[1], {}]),
+    (RECURSIVE, [{"value": 1}, {"value": 1, "next": {"value": 2}}], [{}, {"value": 1, "next": {}}]),
+    ({"pattern": "^a"}, ["ab", 5], ["ba"]),
+    ({"$schema": "http://json-schema.org/draft-07/schema#", "format": "email"}, ["a@b.example"], ["nobody"]),
+    ({"format": "email"}, ["nobody"], []),
+    ({"prefixItems": [{"type": "null"}], "unevaluatedItems": False}, [[None]], [[None, 1]]),
+]
+
+
+@pytest.mark.parametrize(("raw", "good", "bad"), VERDICTS, ids=repr)
 def test_the_verdict_is_that_of_the_schema(raw: Any, good: list[Any], bad: list[Any]) -> None:
     schema = Schema(raw)
     for instance in good:

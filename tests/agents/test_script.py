@@ -158,7 +158,10 @@ def test_usage_is_counted_the_same_way_every_time() -> None:
 
 
 def test_an_answer_says_why_it_ended() -> None:
-    for ask in (whole, lambda model: streamed(model)[0]):
+    def streamed_whole(model: ScriptedModel) -> ModelResponse:
+        return streamed(model)[0]
+
+    for ask in (whole, streamed_whole):
         assert ask(scripted({"text": "x"})).finish_reason == "stop"
         assert ask(scripted({"tool_calls": [{"name": "t"}]})).finish_reason == "tool_call"
 

@@ -86,7 +86,7 @@ def test_a_missing_value_is_told_by_its_path(path: str) -> None:
 @pytest.mark.parametrize("deps", [None, {}, [], "text", 5])
 def test_deps_of_any_kind_can_lack_a_value(deps: Any) -> None:
     assert parse_template("plain").render(deps) == "plain"
-    with pytest.raises(WireError, match="InvalidDeps|deps do not have"):
+    with pytest.raises(WireError, match="which the deps do not have"):
         parse_template("{{name}}").render(deps)
 
 

@@ -119,20 +119,20 @@ def test_parameters_that_do_not_say_so_are_those_of_an_object(parameters: Any, s
     assert parameters == before
 
 
-@pytest.mark.parametrize(
-    ("tools", "message"),
-    [
-        (
-            [{"parameters": {"type": "array"}}],
-            "`parameters` of tool 'look' must be the schema of an object: arguments have names",
-        ),
-        ([{}, {}], "two tools are called 'look': a tool's name is its own"),
-        ([{"name": "x" * 300, "parameters": {"type": "array"}}], f"`parameters` of tool '{'x' * 256}' must be"),
-        ([{"parameters": {"properties": 5}}], "`parameters` of tool 'look' is no usable JSON Schema: "),
-        ([python("missing")], f"module {HERE} has no attribute 'missing'"),
-        ([python("ERRORS")], f"{HERE}:ERRORS is not a function"),
-    ],
-)
+UNUSABLE: list[tuple[list[dict[str, Any]], str]] = [
+    (
+        [{"parameters": {"type": "array"}}],
+        "`parameters` of tool 'look' must be the schema of an object: arguments have names",
+    ),
+    ([{}, {}], "two tools are called 'look': a tool's name is its own"),
+    ([{"name": "x" * 300, "parameters": {"type": "array"}}], f"`parameters` of tool '{'x' * 256}' must be"),
+    ([{"parameters": {"properties": 5}}], "`parameters` of tool 'look' is no usable JSON Schema: "),
+    ([python("missing")], f"module {HERE} has no attribute 'missing'"),
+    ([python("ERRORS")], f"{HERE}:ERRORS is not a function"),
+]
+
+
+@pytest.mark.parametrize(("tools", "message"), UNUSABLE)
 def test_a_tool_that_cannot_work_is_an_invalid_agent(tools: list[dict[str, Any]], message: str) -> None:
     error = refused(*tools)
     assert error.error_type == "InvalidAgent"
@@ -405,12 +405,12 @@ def test_a_function_that_hangs_is_not_waited_for(name: str) -> None:
 
 def test_a_run_that_is_cancelled_does_not_wait_for_its_functions() -> None:
     functions.release.clear()
+    functions.started.clear()
     bench = Bench([python("hangs")], calling({}))
 
     async def main() -> None:
         task = asyncio.create_task(bench.go())
-        while not bench.desk.happened:
-            await asyncio.sleep(0)
+        assert await asyncio.to_thread(functions.started.wait, 20)
         task.cancel()
         try:
             with pytest.raises(asyncio.CancelledError):

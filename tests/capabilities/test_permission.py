@@ -18,16 +18,52 @@ from .conftest import capable
 
 HTTP = "http://127.0.0.1:9/mcp"
 TRACE = "started"
-SPECS = (
-    "BatchModelRequests Caching Citations FileUnderstanding ImageGeneration IncludeToolReturnSchemas Instrumentation "
-    "LocalWorkspace NativeTool PrefixTools RaiseContentFilterError ReinjectSystemPrompt SetToolMetadata Thinking "
-    "ToolSearch WebFetch WebSearch XSearch"
-).split()
-NO_SPECS = (
-    "Toolset PrepareTools PrepareOutputTools ProcessHistory ProcessEventStream Hooks Capability SelectModel "
-    "ResolveModelId UseThreadExecutor ThreadExecutor WrapperCapability CombinedCapability DynamicCapability "
-    "HandleDeferredToolCalls NativeOrLocalTool AbstractCapability RunGuard _Approved MCP:stdio mcp Mcp builtins os"
-).split()
+SPECS = [
+    "BatchModelRequests",
+    "Caching",
+    "Citations",
+    "FileUnderstanding",
+    "ImageGeneration",
+    "IncludeToolReturnSchemas",
+    "Instrumentation",
+    "LocalWorkspace",
+    "NativeTool",
+    "PrefixTools",
+    "RaiseContentFilterError",
+    "ReinjectSystemPrompt",
+    "SetToolMetadata",
+    "Thinking",
+    "ToolSearch",
+    "WebFetch",
+    "WebSearch",
+    "XSearch",
+]
+NO_SPECS = [
+    "Toolset",
+    "PrepareTools",
+    "PrepareOutputTools",
+    "ProcessHistory",
+    "ProcessEventStream",
+    "Hooks",
+    "Capability",
+    "SelectModel",
+    "ResolveModelId",
+    "UseThreadExecutor",
+    "ThreadExecutor",
+    "WrapperCapability",
+    "CombinedCapability",
+    "DynamicCapability",
+    "HandleDeferredToolCalls",
+    "NativeOrLocalTool",
+    "AbstractCapability",
+    "RunGuard",
+    "_Approved",
+    "MCP:stdio",
+    "mcp",
+    "Mcp",
+    "builtins",
+    "os",
+]
 
 
 @pytest.fixture(scope="module")

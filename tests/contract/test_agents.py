@@ -7,7 +7,7 @@ import pytest
 
 from tests.kit import Worker, failed, succeeded
 
-from .scenarios import asking_agent, calls, endpoint, says, start_asking, tool
+from .scenarios import asking_agent, calls, endpoint, fails, says, start_asking, tool
 
 CANARY = "sk-canary-0123456789abcdef"
 SCRIPT = {"script": [says("hello")]}
@@ -310,3 +310,43 @@ def test_a_capability_that_is_allowed_is_not_refused_for_its_name() -> None:
         answer = create(worker, "c", capabilities=[{"MCP": {"url": "http://127.0.0.1:9/mcp"}}])
         assert answer["type"] == "result" or answer["error_type"] == "InvalidAgent"
         failed(create(worker, "d", capabilities=[{"WebSearch": {}}]), "CapabilityNotAllowed")
+
+
+# ---------------------------------------------------------------- keys
+
+
+@pytest.mark.parametrize("key", [CANARY, f"{CANARY}\n", f" {CANARY}"], ids=["plain", "line feed", "space"])
+def test_a_key_is_in_nothing_that_the_worker_writes(key: str) -> None:
+    with Worker("--log-level", "debug") as worker:
+        create(worker, "keyed", model=endpoint("openai:gpt-5.2", api_key=key))
+        create(worker, "listed", model=[endpoint("llama3", api_key=key), SCRIPT])
+        for agent in ("keyed", "listed"):
+            worker.run(agent)
+            worker.collect(worker.start_stream(agent))
+        worker.ask("list_agents")
+        worker.ask("stats")
+        assert CANARY not in json.dumps(worker.frames)
+        assert CANARY not in worker.stderr
+
+
+def test_a_key_in_a_providers_error_is_not_passed_on(worker: Worker) -> None:
+    succeeded(create(worker, "keyed", model=endpoint("openai:gpt-5.2", api_key=CANARY), replace=True))
+    before = len(worker.frames)
+    failed(worker.run(worker.agent([fails(401, f"wrong key {CANARY}")])), "ModelHTTPError")
+    assert CANARY not in json.dumps(worker.frames[before:])
+
+
+def test_ids_and_names_are_never_redacted(worker: Worker) -> None:
+    key = f"key-{CANARY}"
+    succeeded(create(worker, "keyed too", model=endpoint("openai:gpt-5.2", api_key=key)))
+    succeeded(create(worker, key, tools=[tool("a")]))
+    worker.send({"type": "run", "id": key, "agent_id": key, "prompt": "p"})
+    answer = succeeded(worker.terminal(key))
+    assert (answer["id"], answer["agent_id"]) == (key, key)
+
+
+@pytest.mark.parametrize("key", ["result", "error", "chunk", "script", "0"])
+def test_a_key_that_is_a_word_of_the_protocol_changes_no_frame(worker: Worker, key: str) -> None:
+    succeeded(create(worker, "worded", model=endpoint("openai:gpt-5.2", api_key=key), replace=True))
+    answer = succeeded(worker.run(worker.agent([says("a result")])))
+    assert answer["result"] == "a result"

@@ -298,7 +298,7 @@ def test_text_outside_ascii_is_intact_both_ways(worker: Worker) -> None:
 WHOLE = encode({"type": "ping", "id": "cut"})
 
 
-@pytest.mark.parametrize("cut", [1, 2, 3, 4, 5, len(WHOLE) // 2, len(WHOLE) - 1])
+@pytest.mark.parametrize("cut", range(1, len(WHOLE)))
 def test_an_input_that_ends_inside_a_frame_is_reported(cut: int) -> None:
     with Worker() as worker:
         worker.send_raw(WHOLE + WHOLE[:cut])

@@ -1,9 +1,11 @@
 """Section 8: pings, figures, cancelling, and every way in which a worker ends."""
 
 import json
+import random
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ import pytest
 from tests.kit import REPOSITORY, Frame, Worker, encode, failed, succeeded
 from tests.kit.messages import prompts
 from tests.kit.shapes import LEVELS, is_count
+from tests.kit.worker import PROGRAM
 
 from .scenarios import NEVER_MS, asking_agent, calls, fails, says, start_asking, tool
 
@@ -593,6 +596,80 @@ def test_a_signal_with_a_hundred_runs_ends_each_with_a_terminal_frame() -> None:
         for run in runs:
             failed(worker.terminal(run), "Cancelled")
         assert worker.wait_exit(ROUND_UP_S) == 0
+
+
+def test_signals_that_were_inherited_as_ignored_are_heard() -> None:
+    ignoring = ("/bin/sh", "-c", 'trap "" TERM INT; exec "$@"', "sh", *PROGRAM)
+    for number in SIGNALS:
+        with Worker(program=ignoring) as worker:
+            succeeded(worker.ask("ping"))
+            worker.signal(number)
+            assert worker.wait_for("goodbye")["reason"] == "signal"
+            assert worker.wait_exit(ROUND_UP_S) == 0
+
+
+# ---------------------------------------------------------------- surroundings
+
+
+def test_what_lies_in_the_working_directory_is_not_imported(tmp_path: Path) -> None:
+    for name in ("orjson", "pydantic_ai", "anyio", "json", "logging", "jsonschema_rs"):
+        (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'seen')!r}, 'a').write({name!r})\n")
+    with Worker(cwd=tmp_path, pythonpath=[REPOSITORY]) as worker:
+        assert succeeded(worker.run(worker.agent([says("untouched")])))["result"] == "untouched"
+    assert not (tmp_path / "seen").exists()
+
+
+SURROUNDINGS: dict[str, dict[str, str | None]] = {
+    "a C locale": {"LANG": "C", "LC_ALL": "C", "PYTHONUTF8": None, "PYTHONIOENCODING": "ascii"},
+    "no home": {"HOME": None},
+    "a home that is none": {"HOME": "/dev/null/none"},
+    "inspection": {"PYTHONINSPECT": "1"},
+    "warnings": {"PYTHONWARNINGS": "always"},
+    "development mode": {"PYTHONDEVMODE": "1"},
+    "no buffering": {"PYTHONUNBUFFERED": "1"},
+}
+
+
+@pytest.mark.parametrize("env", SURROUNDINGS.values(), ids=SURROUNDINGS.keys())
+def test_surroundings_make_no_difference(env: dict[str, str | None]) -> None:
+    with Worker(env=env) as worker:
+        assert succeeded(worker.run(worker.agent([says("Ä 字 😀")]), "ü"))["result"] == "Ä 字 😀"
+        worker.close_stdin()
+        assert worker.wait_exit() == 0
+
+
+# ---------------------------------------------------------------- anything, in any order
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_whatever_crosses_each_run_has_one_terminal_frame_and_then_silence(worker: Worker, seed: int) -> None:
+    chance = random.Random(seed)
+    script = [calls("lookup", text="a"), calls("lookup", "lookup", text="b"), says("done", delay_ms=5)]
+    agent = worker.agent(script, tools=[tool(timeout_ms=200, retries=5)], max_concurrency=chance.choice([None, 3]))
+    runs: list[Any] = []
+    for _ in range(40):
+        kind = chance.choice(["run", "stream"])
+        more = {"credit": chance.choice([0, 1, 50])} if kind == "stream" else {}
+        runs.append(worker.submit(kind, agent_id=agent, prompt="p", timeout_ms=5000, **more))
+        for _ in range(chance.randrange(4)):
+            target = chance.choice(runs)
+            made = [frame for frame in worker.frames if frame["type"] == "tool_call" and frame["id"] == target]
+            match chance.randrange(4):
+                case 0 if made:
+                    worker.answer(chance.choice(made), result=1)
+                case 1:
+                    worker.submit("cancel", target=target)
+                case 2:
+                    worker.submit(
+                        "enqueue", target=target, prompt="more", priority=chance.choice(["asap", "when_idle"])
+                    )
+                case _:
+                    worker.send({"type": "credit", "id": target, "n": chance.randrange(3)})
+    for run in runs:
+        worker.submit("cancel", target=run)
+    for run in runs:
+        worker.terminal(run)
+    succeeded(worker.ask("ping"))
 
 
 # ---------------------------------------------------------------- the command line

@@ -1,5 +1,7 @@
 """Sections 1, 3 and 11: the descriptors that frames go over, whatever they are."""
 
+import contextlib
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -59,6 +61,25 @@ def test_frames_go_over_a_terminal_both_ways() -> None:
         works(worker)
         succeeded(worker.ask("shutdown"))
         assert worker.wait_exit() == 0
+
+
+@pytest.mark.parametrize("state", ["full", "broken"])
+def test_a_stderr_that_takes_nothing_holds_up_nothing(state: str) -> None:
+    reading, writing = os.pipe()
+    try:
+        os.set_blocking(writing, False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(writing, bytes(4096))
+        os.set_blocking(writing, True)
+        if state == "broken":
+            os.close(reading)
+        with Worker("--log-level", "debug", stderr=writing, env={"PYTHONWARNINGS": "always"}) as worker:
+            works(worker)
+    finally:
+        os.close(writing)
+        if state == "full":
+            os.close(reading)
 
 
 def commands_in(path: Path) -> Path:

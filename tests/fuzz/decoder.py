@@ -52,18 +52,22 @@ def read(payload: bytes) -> None:
     try:
         value = codec.decode(payload)
     except NotJson as error:
-        assert len(str(error)) < 200
+        short = len(str(error)) < 200
+        assert short
         return
     except NumberLost as error:
-        assert number_lost(error).id == (None if number_lost(error).about else readable_id(error.value))
+        lost = number_lost(error)
+        answerable = lost.id == (None if lost.about else readable_id(error.value))
+        assert answerable
         return
     written = codec.encode(value)
     assert repr(codec.decode(written)) == repr(value)
     try:
         envelope = open_envelope(value)
     except Refused as refused:
-        assert refused.id is None or refused.id == readable_id(value)
-        assert refused.error.error_type in ("InvalidCommand", "UnknownCommand")
+        answered, kind = refused.id, refused.error.error_type
+        assert answered is None or answered == readable_id(value)
+        assert kind in ("InvalidCommand", "UnknownCommand")
         return
     assert envelope.id == readable_id(value)
 

@@ -70,7 +70,9 @@ def inputs(name: str, mutate: Mutate, seed: int) -> Iterator[bytes]:
         yield data
 
 
-def search(name: str, target: Target, mutate: Mutate, *, seed: int = 0, seconds: float | None = None, runs: int | None = None) -> int:
+def search(
+    name: str, target: Target, mutate: Mutate, *, seed: int = 0, seconds: float | None = None, runs: int | None = None
+) -> int:
     """Try inputs until the time or the number is up; how many were tried. What the target raises is passed on."""
     until = None if seconds is None else time.monotonic() + seconds
     tried = 0

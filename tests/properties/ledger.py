@@ -14,7 +14,7 @@ from typing import Any, Literal
 from tests.kit.shapes import problems_of
 
 Frame = dict[str, Any]
-Key = tuple[type, Any]
+Key = tuple[str, Any]
 
 RUNS = frozenset({"run", "stream"})
 AT_ONCE = frozenset({"cancel", "enqueue", "ping", "stats", "set_log_level"})
@@ -49,7 +49,7 @@ class Course:
 
 def key_of(frame_id: Any) -> Key:
     """1 and "1" are different ids."""
-    return type(frame_id), frame_id
+    return type(frame_id).__name__, frame_id
 
 
 class Ledger:
@@ -115,7 +115,9 @@ class Ledger:
         """The worker has had its breath: whatever is answered in one was."""
         assert not self._due, f"never said: {self._due}"
         self._perhaps.clear()
-        late = [course.command for course in self.open.values() if course.kind in AT_ONCE or "error_type" in course.must_be]
+        late = [
+            course.command for course in self.open.values() if course.kind in AT_ONCE or "error_type" in course.must_be
+        ]
         assert not late, f"not answered at once: {late}"
 
     def _known_answer(self, command: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Framing: however the bytes are cut, the same comes out."""
 
+from itertools import pairwise
 from typing import Any
 
 from hypothesis import given
@@ -28,7 +29,7 @@ STREAMS = st.one_of(
 def cut(data: bytes, places: list[int]) -> list[bytes]:
     """The same bytes in pieces, some of them empty."""
     bounds = [0, *sorted(place % (len(data) + 1) for place in places), len(data)]
-    return [data[start:end] for start, end in zip(bounds, bounds[1:], strict=False)]
+    return [data[start:end] for start, end in pairwise(bounds)]
 
 
 @bounded(500)

@@ -16,7 +16,7 @@ from axon_port.worker.options import Options
 from axon_port.worker.outbox import HIGH_BYTES
 from tests.worker.floor import Floor
 
-from .ledger import Call, Frame, Ledger
+from .ledger import Call, Frame, Ledger, key_of
 from .profile import bounded
 
 MAX_INFLIGHT: Final = 4
@@ -159,7 +159,9 @@ class Parent(RuleBasedStateMachine):
     @rule(frame_id=IDS)
     def run_an_agent_that_is_not_there(self, frame_id: Any) -> None:
         self.send({"type": "run", "id": frame_id, "agent_id": "nobody", "prompt": "go"})
-        self.floor.until(lambda: all(course.command.get("agent_id") != "nobody" for course in self.ledger.open.values()))
+        self.floor.until(
+            lambda: all(course.command.get("agent_id") != "nobody" for course in self.ledger.open.values())
+        )
 
     @rule(frame_id=IDS, agent=st.sampled_from(["new one", "talks"]), replace=st.booleans(), run_id=IDS)
     def create_and_run_in_one_breath(self, frame_id: Any, agent: str, replace: bool, run_id: Any) -> None:
@@ -279,7 +281,7 @@ class Parent(RuleBasedStateMachine):
         command = {"type": "nothing", "id": frame_id}
 
         def expecting() -> None:
-            if (type(frame_id), frame_id) in self.ledger.open:
+            if key_of(frame_id) in self.ledger.open:
                 self.ledger.refusing(error_type="UnknownCommand")
             else:
                 self.ledger.sending(command, error_type="UnknownCommand")

@@ -1,4 +1,4 @@
-"""One worker for all tests of a module, and a loopback service for each test."""
+"""One worker for all tests, since importing the clients takes seconds, and a loopback service for each test."""
 
 from collections.abc import Iterator
 
@@ -39,9 +39,9 @@ class Shared:
             self._worker.__exit__(None, None, None)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def shared() -> Iterator[Shared]:
-    """Holds the worker of a module."""
+    """Holds the worker."""
     held = Shared()
     yield held
     held.end()

@@ -250,6 +250,14 @@ def test_each_model_of_a_list_has_its_own_attempts(
     answer = succeeded(end_of(worker, kind, listed(worker, server, second, retry=AT_ONCE)))
     assert answer["result"] == "at last"
     assert (len(server.requests), len(second.requests)) == (3, 3)
+
+
+def test_all_attempts_of_a_list_are_told(worker: Worker, server: Provider, second: Provider) -> None:
+    """clause: MODEL-ATTEMPTS"""
+    server.fail(500, times=3)
+    second.fail(500, times=2)
+    second.say(text="at last")
+    answer = succeeded(worker.run(listed(worker, server, second, retry=AT_ONCE)))
     assert len(failed_attempts(answer["messages"])) == 5
 
 

@@ -13,6 +13,7 @@ from . import asked
 from .scenes import (
     FIRST_TEXT,
     LOOKUP,
+    MODELS,
     NEVER_MS,
     SOON_MS,
     Fault,
@@ -55,8 +56,6 @@ BREAKS: dict[str, Fault] = {
     "a page": lambda server: server.garbage("html"),
 }
 
-each_break = pytest.mark.parametrize("fault", BREAKS.values(), ids=BREAKS)
-
 
 @pytest.fixture
 def nobody() -> Iterator[str]:
@@ -69,22 +68,21 @@ def nobody() -> Iterator[str]:
 # ---------------------------------------------------------------- breaks
 
 
-@each_break
 def test_a_line_that_breaks_is_a_connection_error_and_its_messages_are_fit_for_a_next_run(
-    worker: Worker, server: Provider, interface: Interface, kind: Kind, fault: Fault
+    worker: Worker, server: Provider, interface: Interface, kind: Kind
 ) -> None:
     """clause: MODEL-FINISH, ERR-TYPES, RUN-RESUME"""
-    fault(server)
-    server.say(text="the whole answer")
     agent = agent_on(worker, server, tools=[LOOKUP])
-    error = failed(end_of(worker, kind, agent, "my question"), "ModelConnectionError")
-    assert error["retryable"] is True
-    assert error["details"]["model"]
-    assert len(server.requests) == 1, "one attempt is made where there is no `retry`"
-    assert [message["kind"] for message in error["messages"]] == ["request"]
-    again = worker.ask(kind, agent_id=agent, message_history=error["messages"])
-    assert succeeded(again)["result"] == "the whole answer"
-    assert asked.user_texts(interface, server.requests[1]) == ["my question"]
+    for number, (name, fault) in enumerate(BREAKS.items(), start=1):
+        fault(server)
+        server.say(text=f"whole after {name}")
+        error = failed(end_of(worker, kind, agent, "my question"), "ModelConnectionError")
+        assert (error["retryable"], error["details"]["model"]) == (True, MODELS[interface]), name
+        assert len(server.requests) == 2 * number - 1, "one attempt is made where there is no `retry`"
+        assert [message["kind"] for message in error["messages"]] == ["request"], name
+        again = worker.ask(kind, agent_id=agent, message_history=error["messages"])
+        assert succeeded(again)["result"] == f"whole after {name}"
+        assert asked.user_texts(interface, server.requests[-1]) == ["my question"]
 
 
 def test_a_compressed_answer_that_grows_beyond_its_bound_is_a_connection_error(

@@ -137,11 +137,37 @@ def with_handlers(hostile: list[str]) -> Iterator[dict[str, Any]]:
 
 def with_capabilities(names: list[str], hostile: list[str]) -> Iterator[dict[str, Any]]:
     """Agents whose capabilities have hostile arguments, in each form."""
-    arguments = (
-        "local native tool kind url id description headers authorization_token prefix capability strategy tools "
-        "working_dir env effort fallback_subagent_model fallback_image_model image_model instructions retention "
-        "user_location blocked_domains server_url spec func wrapped toolset processor"
-    ).split()
+    arguments = [
+        "local",
+        "native",
+        "tool",
+        "kind",
+        "url",
+        "id",
+        "description",
+        "headers",
+        "authorization_token",
+        "prefix",
+        "capability",
+        "strategy",
+        "tools",
+        "working_dir",
+        "env",
+        "effort",
+        "fallback_subagent_model",
+        "fallback_image_model",
+        "image_model",
+        "instructions",
+        "retention",
+        "user_location",
+        "blocked_domains",
+        "server_url",
+        "spec",
+        "func",
+        "wrapped",
+        "toolset",
+        "processor",
+    ]
     for name in names:
         for text in hostile:
             for spec in (text, {name: text}, {name: [text]}, *({name: {each: text}} for each in arguments)):

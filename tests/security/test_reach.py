@@ -146,7 +146,14 @@ def test_a_run_with_a_capability_reaches_nothing_by_itself(place: Path) -> None:
 def test_the_watch_hears_an_import(place: Path) -> None:
     with watched(place, "--allow-import", MARK) as worker:
         worker.agent([], tools=[{"name": "f", "handler": {"python": f"{MARK}.sub:run"}}])
-    assert {"import", "open", "exec"} <= events(place)
+    assert {"open", "exec"} <= events(place)
+
+
+def test_the_watch_hears_an_import_from_the_standard_library(place: Path) -> None:
+    with watched(place, "--allow-import", "turtledemo") as worker:
+        tool = {"name": "f", "handler": {"python": "turtledemo:nothing"}}
+        worker.ask("create_agent", agent_id="a", model="test", tools=[tool])
+    assert events(place) == {"exec"}
 
 
 def test_the_watch_hears_a_process(place: Path) -> None:

@@ -4,8 +4,8 @@ Usage: `python -m tests.security.watched REPORT [OPTION…]`; the options are th
 for each event that no rule allows:
 
 - running the code of a module, or loading an extension, that lies neither in the standard library nor among the
-  installed packages nor in this repository's `axon_port`; looking for a module that nothing here needs (`UNNEEDED`)
-  or whose name holds `MARK`. Packages look for helpers that are not installed: that alone is nothing;
+  installed packages nor in this repository's `axon_port`, or that nothing here needs (`UNNEEDED`); looking for one
+  of these or for one whose name holds `MARK`. Packages look for helpers that are not there: that alone is nothing;
 - opening a file for writing, or one outside these places and a few of the system (`SYSTEM`);
 - starting a process in any way, or forking;
 - connecting, binding to a port, or looking up a name;
@@ -111,7 +111,7 @@ def _is_hostile_code(code: Any) -> bool:
     filename = getattr(code, "co_filename", "<none>")
     if filename.startswith("<"):
         return MARK in repr((getattr(code, "co_names", ()), getattr(code, "co_consts", ())))
-    return not _is_in_its_place(filename)
+    return not _is_in_its_place(filename) or not UNNEEDED.isdisjoint(Path(filename).with_suffix("").parts[-2:])
 
 
 def _is_probe(address: Any) -> bool:

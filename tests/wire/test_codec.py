@@ -14,27 +14,27 @@ from .feeds import framed_every_way
 DIGITS = b"7" * 5000
 
 
-@pytest.mark.parametrize(
-    ("payload", "value"),
-    [
-        (b"{}", {}),
-        (b" \t\r\n[1, 2]\n", [1, 2]),
-        (b"null", None),
-        (b"true", True),
-        (b'"text"', "text"),
-        (b'""', ""),
-        (b'"\\u0000\\u001f\\"\\\\\\/\\b\\f\\n\\r\\t"', '\0\x1f"\\/\b\f\n\r\t'),
-        (b'"\\ud83d\\ude00"', "\N{GRINNING FACE}"),
-        ('"\N{GRINNING FACE} \u00e9 \ufffd"'.encode(), "\N{GRINNING FACE} \u00e9 \ufffd"),
-        (b'"\\ufeff"', "\ufeff"),
-        (b"0.1", 0.1),
-        (b"-0.0", -0.0),
-        (b"1.7976931348623157e308", 1.7976931348623157e308),
-        (b"5e-324", 5e-324),
-        (b"1e-999", 0.0),
-        (b'{"a": {"b": [{}, []]}}', {"a": {"b": [{}, []]}}),
-    ],
-)
+READ: list[tuple[bytes, Any]] = [
+    (b"{}", {}),
+    (b" \t\r\n[1, 2]\n", [1, 2]),
+    (b"null", None),
+    (b"true", True),
+    (b'"text"', "text"),
+    (b'""', ""),
+    (b'"\\u0000\\u001f\\"\\\\\\/\\b\\f\\n\\r\\t"', '\0\x1f"\\/\b\f\n\r\t'),
+    (b'"\\ud83d\\ude00"', "\N{GRINNING FACE}"),
+    ('"\N{GRINNING FACE} \u00e9 \ufffd"'.encode(), "\N{GRINNING FACE} \u00e9 \ufffd"),
+    (b'"\\ufeff"', "\ufeff"),
+    (b"0.1", 0.1),
+    (b"-0.0", -0.0),
+    (b"1.7976931348623157e308", 1.7976931348623157e308),
+    (b"5e-324", 5e-324),
+    (b"1e-999", 0.0),
+    (b'{"a": {"b": [{}, []]}}', {"a": {"b": [{}, []]}}),
+]
+
+
+@pytest.mark.parametrize(("payload", "value"), READ)
 def test_json_is_read_as_it_is(payload: bytes, value: Any) -> None:
     assert decode(framed_every_way(payload)) == value
     assert decode(bytearray(payload)) == value

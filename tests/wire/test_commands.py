@@ -120,7 +120,7 @@ def running(**fields: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("kind", COMMANDS)
 def test_each_command_needs_little(kind: str) -> None:
     command = parsed(kind, LEAST[kind])
-    assert type(command) is COMMANDS[kind]
+    assert isinstance(command, COMMANDS[kind]) is True
     assert (command.type, command.id) == (kind, 1)
 
 

@@ -28,5 +28,8 @@ def run_program(
     source: str, *arguments: str, seconds: float = SECONDS, **how: Any
 ) -> subprocess.CompletedProcess[bytes]:
     """Run `source` to its end, which must come in time."""
-    how = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **how}
-    return subprocess.run(program(source, *arguments), env=environment(), timeout=seconds, check=False, **how)
+    options: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **how}
+    done: subprocess.CompletedProcess[bytes] = subprocess.run(
+        program(source, *arguments), env=environment(), timeout=seconds, check=False, **options
+    )
+    return done

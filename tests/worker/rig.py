@@ -8,7 +8,7 @@ import json
 import os
 import select
 import threading
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Generator
 from contextlib import contextmanager
 from typing import Any, Final, TypeVar
 
@@ -123,7 +123,7 @@ def waited(event: threading.Event) -> None:
 
 
 @contextmanager
-def pipe(*, size: int | None = None, blocking: bool = True) -> Iterator[Ends]:
+def pipe(*, size: int | None = None, blocking: bool = True) -> Generator[Ends]:
     """A pipe of a size of its own; `blocking` is about the end that is written to."""
     read_end, write_end = os.pipe()
     if size is not None:

@@ -20,7 +20,7 @@ def child(source, *how):
     return process, process.stdout.readline().decode().strip()
 
 SLEEPER = "import time; print('up', flush=True); time.sleep(600)"
-STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(600)"
+STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); " + SLEEPER
 """
 
 
@@ -57,7 +57,8 @@ print(json.dumps(process.wait()))
 def test_a_grandchild_whose_parent_has_ended_is_found_and_ended(session: str) -> None:
     source = f"""
 children.adopt_orphans()
-parent = "import subprocess, sys; p = subprocess.Popen([sys.executable, '-c', %r], start_new_session={session}); print(p.pid, flush=True)" % SLEEPER
+start = "p = subprocess.Popen([sys.executable, '-c', %r], start_new_session={session})" % SLEEPER
+parent = f"import subprocess, sys; {{start}}; print(p.pid, flush=True)"
 process, line = child(parent)
 process.wait()
 grandchild = int(line)
@@ -79,9 +80,7 @@ print(json.dumps(sorted(children.descendants())))
 
 def test_a_process_with_a_name_that_looks_like_its_state_is_read_right() -> None:
     source = """
-import ctypes
-name = ") Z 1 ("
-process, _ = child("import ctypes, time; ctypes.CDLL(None).prctl(15, b') Z 1 (', 0, 0, 0); print('up', flush=True); time.sleep(600)")
+process, _ = child("import ctypes; ctypes.CDLL(None).prctl(15, b') Z 1 (', 0, 0, 0); " + SLEEPER)
 found = children.descendants()
 children.end_descendants()
 print(json.dumps([sorted(found), process.pid]))

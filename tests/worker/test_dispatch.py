@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -70,7 +70,7 @@ class Parent:
 
 
 @contextmanager
-def parent(options: Options | None = None) -> Iterator[Parent]:
+def parent(options: Options | None = None) -> Generator[Parent]:
     someone = Parent(options)
     try:
         yield someone
@@ -90,7 +90,9 @@ def test_a_run_can_be_cancelled_at_every_moment(agent: str, kind: str) -> None:
             end = someone.terminal("r")
             assert someone.terminal("c")["result"] == {"cancelled": running}
             assert (end.get("error_type") == "Cancelled") is running
-            asked = [frame["call_id"] for frame in someone.of("r") if frame["type"] in ("tool_call", "approval_request")]
+            asked = [
+                frame["call_id"] for frame in someone.of("r") if frame["type"] in ("tool_call", "approval_request")
+            ]
             withdrawn = [frame["call_id"] for frame in someone.of("r") if frame["type"] == "tool_cancel"]
             assert withdrawn == asked
             assert not someone.floor.dispatcher.busy

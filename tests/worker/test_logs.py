@@ -4,7 +4,6 @@ import logging
 import os
 import threading
 import warnings
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -48,12 +47,12 @@ class Sink:
 
 
 @pytest.fixture
-def logger() -> Iterator[tuple[logging.Logger, Sink]]:
+def logger() -> tuple[logging.Logger, Sink]:
     """A logger of its own whose records go to a sink, and nowhere else."""
     sink = Sink("debug")
     logger = logging.Logger("test.logger")
     logger.addHandler(FrameHandler(sink.sink))
-    yield logger, sink
+    return logger, sink
 
 
 def test_a_log_frame_says_when_who_and_what() -> None:
@@ -205,12 +204,16 @@ def test_a_level_of_any_number_has_a_name(logger: tuple[logging.Logger, Sink], n
     assert [frame["level"] for frame in sink.frames] == [level]
 
 
+def log_raised(log: logging.Logger, error: Exception) -> None:
+    try:
+        raise error
+    except type(error):
+        log.exception("failed")
+
+
 def test_an_exception_brings_its_traceback(logger: tuple[logging.Logger, Sink]) -> None:
     log, sink = logger
-    try:
-        raise ValueError("inside")
-    except ValueError:
-        log.exception("failed")
+    log_raised(log, ValueError("inside"))
     (frame,) = sink.frames
     assert frame["level"] == "error"
     assert frame["traceback"].startswith("Traceback")
@@ -230,10 +233,7 @@ def test_records_that_cannot_be_shown_are_still_told_of(logger: tuple[logging.Lo
     log, sink = logger
     log.info("%d and %d", "x", 2)
     log.info("fields", extra={"bad": Hostile()})
-    try:
-        raise Hostile
-    except Hostile:
-        log.exception("hostile")
+    log_raised(log, Hostile())
     misfit, fields, exception = sink.frames
     assert misfit["message"] == "'%d and %d' (its arguments do not fit: TypeError)"
     assert fields["fields"] == {"bad": "<Hostile: RuntimeError>"}

@@ -4,7 +4,7 @@ import asyncio
 import os
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ KINDS = pytest.mark.parametrize(
 
 
 @contextmanager
-def writing(ends: Ends) -> Iterator[tuple[Outbox, list[str]]]:
+def writing(ends: Ends) -> Generator[tuple[Outbox, list[str]]]:
     """An outbox on a pipe, and how often it said that the pipe is broken; its thread has ended afterwards."""
     before = set(threading.enumerate())
     said: list[str] = []
@@ -190,7 +190,12 @@ def test_whoever_wants_room_is_called_once_and_only_when_there_is_some() -> None
         assert called == ["at once"]
         outbox.put(b"x" * (LOW_BYTES * 2))
         later = threading.Event()
-        outbox.when_room(lambda: (called.append("later"), later.set()))
+
+        def roomy() -> None:
+            called.append("later")
+            later.set()
+
+        outbox.when_room(roomy)
         assert called == ["at once"]
         ends.read_payload()
         waited(later)

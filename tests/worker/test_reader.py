@@ -3,7 +3,7 @@
 import os
 import queue
 import socket
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,7 @@ class Ear:
 
 
 @contextmanager
-def reading(read_fd: int | None) -> Iterator[tuple[Reader, Ear, Ends]]:
+def reading(read_fd: int | None) -> Generator[tuple[Reader, Ear, Ends]]:
     """A reader at work, its listener, and the pipe whose other end it watches."""
     ear = Ear()
     with pipe() as output:

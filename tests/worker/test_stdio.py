@@ -69,7 +69,8 @@ def test_whatever_is_written_to_stdout_is_captured(how: str) -> None:
 
 def test_stdin_is_empty_for_whoever_reads_it() -> None:
     source = """
-child = subprocess.run([sys.executable, "-c", "import sys; print(repr(sys.stdin.read()))"], stdout=subprocess.PIPE, check=True)
+reads = "import sys; print(repr(sys.stdin.read()))"
+child = subprocess.run([sys.executable, "-c", reads], stdout=subprocess.PIPE, check=True)
 say(ours=os.read(0, 10).decode(), child=child.stdout.decode(), frame=os.read(port.read_fd, 10).decode())
 """
     assert said(source, input=b"a frame", stdin=None) == {"ours": "", "child": "''\n", "frame": "a frame"}
@@ -122,7 +123,8 @@ def test_descriptors_that_were_closed_at_the_start_become_harmless_ones(closed: 
     shell = " ".join(f"{fd}{'<' if fd == 0 else '>'}&-" for fd in closed)
     source = CLAIM.format(nouse=False) + (
         "file = open(sys.executable, 'rb')\n"
-        "say(read_fd=port.read_fd is None, new=file.fileno(), null=[os.fstat(fd).st_rdev == os.stat(os.devnull).st_rdev for fd in (0, 2)])"
+        "null = [os.fstat(fd).st_rdev == os.stat(os.devnull).st_rdev for fd in (0, 2)]\n"
+        "say(read_fd=port.read_fd is None, new=file.fileno(), null=null)"
     )
     done = run_shell(source, shell)
     found = json.loads(done.stdout)

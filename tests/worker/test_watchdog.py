@@ -1,7 +1,7 @@
 """The thread that needs no event loop. Nothing here ends a process: what would is put in its place."""
 
 import threading
-from typing import Any
+from collections.abc import Callable
 
 import pytest
 
@@ -10,32 +10,33 @@ from axon_port.worker.watchdog import LAST_RESORT_SECONDS, Watchdog
 
 from .rig import SECONDS, waited
 
+STATUS = 70
 
-class Resort:
-    """What was asked of the helpers without Python: `faulthandler`, a timer, the interpreter's own switch."""
 
-    SIGVTALRM = 26
-    ITIMER_VIRTUAL = 1
+class Timers:
+    """What was asked of the timers without Python, and of the interpreter's own switch."""
 
     def __init__(self) -> None:
-        self.asked: list[tuple[float, bool]] = []
-        self.timers: list[float] = []
+        self.deadlines: list[float] = []
+        self.held: list[float] = []
         self.intervals: list[float] = []
-        self.dumped: list[int] = []
 
-    def dump_traceback_later(self, timeout: float, *, exit: bool, file: Any) -> None:
-        self.asked.append((timeout, exit))
-
-    def register(self, signum: int, *, file: Any, chain: bool) -> None:
-        assert chain
-        self.dumped.append(signum)
-
-    def setitimer(self, which: int, seconds: float) -> None:
-        assert which == self.ITIMER_VIRTUAL
-        self.timers.append(seconds)
+    def new_timer(self, status: int, *, cpu: bool) -> "Timer":
+        assert status == STATUS
+        return Timer(self.held if cpu else self.deadlines)
 
     def setswitchinterval(self, seconds: float) -> None:
         self.intervals.append(seconds)
+
+
+class Timer:
+    """Ends nothing."""
+
+    def __init__(self, armed: list[float]) -> None:
+        self._armed = armed
+
+    def arm(self, seconds: float) -> None:
+        self._armed.append(seconds)
 
 
 class Clock:
@@ -49,10 +50,10 @@ class Clock:
 
 
 @pytest.fixture(autouse=True)
-def resort(monkeypatch: pytest.MonkeyPatch) -> Resort:
-    stand_in = Resort()
-    for name in ("faulthandler", "signal", "sys"):
-        monkeypatch.setattr(watchdogs, name, stand_in)
+def timers(monkeypatch: pytest.MonkeyPatch) -> Timers:
+    stand_in = Timers()
+    monkeypatch.setattr(watchdogs, "ExitTimer", stand_in.new_timer)
+    monkeypatch.setattr(watchdogs, "sys", stand_in)
     return stand_in
 
 
@@ -68,6 +69,10 @@ def nothing() -> None:
     """Nobody listens."""
 
 
+def watching(on_expired: Callable[[], None], on_orphaned: Callable[[], None], drain_timeout: float = 30.0) -> Watchdog:
+    return Watchdog(on_expired, on_orphaned, status=STATUS, drain_timeout=drain_timeout)
+
+
 def ended(watchdog: Watchdog, before: set[threading.Thread]) -> None:
     """Let its thread end."""
     watchdog.expire_in(-1)
@@ -77,17 +82,20 @@ def ended(watchdog: Watchdog, before: set[threading.Thread]) -> None:
             assert not thread.is_alive()
 
 
-def test_a_timer_of_cpu_time_is_set_back_as_the_thread_turns(resort: Resort, parent: list[int]) -> None:
+@pytest.mark.parametrize("drain_timeout", [0.0, 10.0, 86_400.0])
+def test_a_timer_of_cpu_time_is_set_back_as_the_thread_turns(
+    timers: Timers, parent: list[int], drain_timeout: float
+) -> None:
     orphaned = threading.Event()
     before = set(threading.enumerate())
-    watchdog = Watchdog(nothing, orphaned.set)
+    watchdog = watching(nothing, orphaned.set, drain_timeout)
     parent[0] = 1
     waited(orphaned)
-    assert resort.dumped == [resort.SIGVTALRM]
-    assert set(resort.timers) == {watchdogs.HELD_CPU_SECONDS}
-    assert resort.intervals == []
+    shortest, longest = watchdogs.HELD_CPU_SECONDS
+    assert set(timers.held) == {min(longest, max(shortest, drain_timeout))}
+    assert timers.intervals == []
     ended(watchdog, before)
-    assert resort.intervals == [watchdogs.URGENT_SWITCH_SECONDS]
+    assert timers.intervals == [watchdogs.URGENT_SWITCH_SECONDS]
 
 
 @pytest.mark.parametrize("seconds", [0.0, -5.0, 0.01])
@@ -99,7 +107,7 @@ def test_a_deadline_that_passes_is_told_once(seconds: float) -> None:
         expired.set()
 
     before = set(threading.enumerate())
-    watchdog = Watchdog(on_expired, nothing)
+    watchdog = watching(on_expired, nothing)
     watchdog.expire_in(seconds)
     waited(expired)
     ended(watchdog, before)
@@ -109,35 +117,36 @@ def test_a_deadline_that_passes_is_told_once(seconds: float) -> None:
 def test_the_earliest_deadline_counts() -> None:
     expired = threading.Event()
     before = set(threading.enumerate())
-    watchdog = Watchdog(expired.set, nothing)
+    watchdog = watching(expired.set, nothing)
     watchdog.expire_in(1e6)
     watchdog.expire_in(0)
     waited(expired)
     ended(watchdog, before)
 
 
-def test_a_later_deadline_changes_nothing(resort: Resort) -> None:
+def test_a_later_deadline_changes_nothing(timers: Timers) -> None:
     before = set(threading.enumerate())
-    watchdog = Watchdog(nothing, nothing)
+    watchdog = watching(nothing, nothing)
     watchdog.expire_in(1e5)
     watchdog.expire_in(1e6)
-    assert [timeout for timeout, _ in resort.asked] == [1e5 + LAST_RESORT_SECONDS]
+    assert timers.deadlines == [1e5 + LAST_RESORT_SECONDS]
     ended(watchdog, before)
 
 
-def test_the_thread_without_python_is_armed_a_moment_later_and_exits(resort: Resort) -> None:
+def test_the_timer_without_python_is_armed_for_a_moment_after_the_deadline(timers: Timers) -> None:
     before = set(threading.enumerate())
-    watchdog = Watchdog(nothing, nothing)
-    assert resort.asked == []
+    watchdog = watching(nothing, nothing)
+    assert timers.deadlines == []
     watchdog.expire_in(1e6)
-    assert resort.asked == [(1e6 + LAST_RESORT_SECONDS, True)]
+    assert timers.deadlines == [1e6 + LAST_RESORT_SECONDS]
     ended(watchdog, before)
+    assert timers.deadlines[-1] == LAST_RESORT_SECONDS
 
 
 def test_without_a_deadline_nothing_expires(parent: list[int]) -> None:
     expired, orphaned = threading.Event(), threading.Event()
     before = set(threading.enumerate())
-    watchdog = Watchdog(expired.set, orphaned.set)
+    watchdog = watching(expired.set, orphaned.set)
     # It has been round at least once when it has noticed that the parent is another.
     parent[0] = 1
     waited(orphaned)
@@ -153,7 +162,7 @@ def test_a_parent_that_has_gone_is_told_once(parent: list[int]) -> None:
         told.set()
 
     before = set(threading.enumerate())
-    watchdog = Watchdog(nothing, on_orphaned)
+    watchdog = watching(nothing, on_orphaned)
     parent[0] = 1
     waited(told)
     parent[0] = 2
@@ -164,7 +173,7 @@ def test_a_parent_that_has_gone_is_told_once(parent: list[int]) -> None:
 def test_the_lag_is_what_a_beat_is_late(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
     before = set(threading.enumerate())
-    watchdog = Watchdog(nothing, nothing)
+    watchdog = watching(nothing, nothing)
     monkeypatch.setattr(watchdogs, "time", clock)
     watchdog.beat()
     assert watchdog.lag_ms == 0
