@@ -1,4 +1,4 @@
-"""What a parent's `tool_result` means to the run that waits for it (PROTOCOL.md, CALL-RESULT)."""
+"""What a parent's `tool_result` means to the run that waits for it (PROTOCOL.md, CALL-CONTENT)."""
 
 from __future__ import annotations
 

@@ -28,9 +28,12 @@ BEAT_SECONDS: Final = 0.1
 LAST_RESORT_SECONDS: Final = 1.0
 """After a deadline, until the process ends even if no Python can run."""
 
-HELD_CPU_SECONDS: Final = (6.0, 20.0)
-"""CPU time that one C call may burn while it holds the interpreter lock, no ping being answered: the drain timeout
-within these bounds. Parsing the longest frame stays well below the first."""
+HELD_CPU_SECONDS: Final = 20.0
+"""CPU time that one C call may burn while it holds the interpreter lock: no ping is answered meanwhile. Less where
+the drain timeout is shorter."""
+
+LEAST_HELD_CPU_SECONDS: Final = 6.0
+"""However short the drain timeout is: parsing the longest frame stays well below."""
 
 URGENT_SWITCH_SECONDS: Final = 0.0001
 """At the end, how long a thread that computes keeps the interpreter from this one; 50 times less than usual."""
@@ -51,8 +54,7 @@ class Watchdog:
         self._last_beat = time.monotonic()
         self._last_resort = ExitTimer(status, cpu=False)
         self._held = ExitTimer(status, cpu=True)
-        shortest, longest = HELD_CPU_SECONDS
-        self._held_seconds = min(longest, max(shortest, drain_timeout))
+        self._held_seconds = min(HELD_CPU_SECONDS, max(LEAST_HELD_CPU_SECONDS, drain_timeout))
         threading.Thread(target=self._watch, name="axon-port watchdog", daemon=True).start()
 
     def beat(self) -> None:

@@ -73,6 +73,7 @@ def refusal(reference: str, allowed: Allowed = GOOD) -> WireError:
     ],
 )
 def test_a_prefix_counts_whole_components(module: str, allowed: bool) -> None:
+    """clause: SEC-IMPORT"""
     assert Allowed(("good",)).module(module) is allowed
 
 
@@ -101,6 +102,7 @@ def test_what_is_defined_under_a_prefix_is_loaded(reference: str) -> None:
     "reference", ["axgood_evil:steal", "axgoodness:steal", "axevil.axgood:steal", "os:system", "builtins:eval"]
 )
 def test_what_is_not_under_a_prefix_is_refused_before_it_is_imported(reference: str) -> None:
+    """clause: SEC-IMPORT"""
     module = reference.partition(":")[0]
     was_there = module in sys.modules
     error = refusal(reference)
@@ -112,6 +114,7 @@ def test_what_is_not_under_a_prefix_is_refused_before_it_is_imported(reference: 
 
 @pytest.mark.parametrize("name", ["system", "Popen", "steal", "partial", "getter", "printer"])
 def test_what_an_allowed_module_has_merely_imported_is_not_allowed(name: str) -> None:
+    """clause: SEC-FUNCTION"""
     assert refusal(f"axgood.borrowed:{name}").error_type == "ImportNotAllowed"
 
 
@@ -181,6 +184,7 @@ def test_a_module_that_misses_an_attribute_at_import_is_not_said_to_lack_the_one
 )
 @pytest.mark.parametrize("field", ["module", "handler"])
 def test_what_is_no_reference_is_an_invalid_command(reference: str, field: str) -> None:
+    """clause: SEC-IMPORT"""
     fields = {"model": "test", "tools": [{"name": "t", "handler": {"python": reference}}]}
     extra = fields if field == "handler" else {"module": reference}
     with pytest.raises(WireError) as caught:
@@ -189,6 +193,7 @@ def test_what_is_no_reference_is_an_invalid_command(reference: str, field: str) 
 
 
 def test_a_capability_is_allowed_by_its_name_alone() -> None:
+    """clause: SEC-CAPABILITY"""
     allowed = Allowed((), frozenset({"MCP:stdio", "WebSearch"}))
     allowed.demand_capability("WebSearch")
     for name in ("MCP", "websearch", "Web", ""):

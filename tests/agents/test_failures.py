@@ -103,6 +103,7 @@ TABLE: list[tuple[BaseException, str, bool]] = [
 
 @pytest.mark.parametrize(("error", "error_type", "retryable"), TABLE, ids=lambda value: repr(value)[:60])
 def test_each_exception_has_one_error_type(error: BaseException, error_type: str, retryable: bool) -> None:
+    """clause: ERR-TYPES, ERR-RETRYABLE"""
     found = seen(error)
     assert (found.error_type, found.retryable) == (error_type, retryable)
     assert found.message
@@ -125,6 +126,7 @@ def test_what_is_not_listed_is_a_fault_of_our_own(error: BaseException) -> None:
 
 
 def test_a_fault_of_our_own_says_nothing_of_itself() -> None:
+    """clause: ERR-INTERNAL"""
     error = internal_error()
     assert (error.error_type, error.retryable, error.details) == ("InternalError", False, None)
     assert error.message == "the worker failed on this command; its log has the traceback"
@@ -184,6 +186,7 @@ def test_a_long_word_of_the_provider_is_cut() -> None:
     ("seconds", "milliseconds"), [(None, None), (0, 0), (1.5, 1500), (0.0001, 1), (3600, 3_600_000)]
 )
 def test_the_time_to_come_back_is_told(seconds: float | None, milliseconds: int | None) -> None:
+    """clause: ERR-HTTP"""
     assert seen(ModelHTTPError(429, "m", retry_after=seconds)).retry_after_ms == milliseconds
     assert seen(ModelAPIError("m", "in a stream", retry_after=seconds)).retry_after_ms == milliseconds
 
@@ -250,6 +253,7 @@ def group(*errors: Exception) -> FallbackExceptionGroup:
 
 
 def test_of_a_list_of_models_the_last_ones_error_counts() -> None:
+    """clause: MODEL-ATTEMPTS"""
     found = seen(group(ModelHTTPError(401, "a"), ModelHTTPError(429, "b", {"message": "slow"}, retry_after=2)))
     assert (found.error_type, found.retryable, found.retry_after_ms) == ("ModelHTTPError", True, 2000)
     assert found.message == "all models failed, the last with: b answered with HTTP status 429: slow"
@@ -300,6 +304,7 @@ class Hostile(UserError):
     ids=["hostile", "empty", "long"],
 )
 def test_an_error_with_any_text_has_a_message_of_some_length(error: Exception, message: str) -> None:
+    """clause: ERR-BOUNDS"""
     assert seen(error).message.startswith(message)
     assert len(seen(error).message) < MAX_MESSAGE_CHARACTERS + 50
 
@@ -317,6 +322,6 @@ def test_causes_that_go_round_are_still_told() -> None:
             error.__cause__ = first
             print(wire_error(error).error_type, flush=True)
         """,
-        seconds=15,
+        seconds=6,
     )
     assert done.stdout.split() == [b"ModelConnectionError", b"ValidationError"]

@@ -32,6 +32,7 @@ CONVERSATION: list[ModelMessage] = [
 
 
 def test_messages_survive_the_way_out_and_in_byte_for_byte() -> None:
+    """clause: RUN-HISTORY"""
     sent = dump_history(CONVERSATION)
     taken = parse_history(json.loads(sent.text))
     assert dump_history(taken).text == sent.text
@@ -69,6 +70,7 @@ NOT_MESSAGES: list[list[Any]] = [
 
 @pytest.mark.parametrize("messages", NOT_MESSAGES)
 def test_a_history_that_is_none_says_where(messages: list[Any]) -> None:
+    """clause: RUN-HISTORY"""
     with pytest.raises(WireError) as caught:
         parse_history(messages)
     error = caught.value
@@ -89,6 +91,7 @@ def test_a_history_that_is_none_is_not_repeated() -> None:
 
 @pytest.mark.parametrize("state", ["incomplete", "interrupted", "suspended"])
 def test_a_half_answer_is_nothing_to_go_on_from(state: Any) -> None:
+    """clause: RUN-RESUME"""
     half = ModelResponse([TextPart("hal")], state=state)
     assert resumable([*CONVERSATION, half]) == CONVERSATION
     assert resumable([*CONVERSATION[:1], half, half]) == CONVERSATION[:1]

@@ -153,6 +153,7 @@ FAILURES: list[Exception] = [
 def test_a_request_is_made_again_exactly_where_a_parent_would_be_told_to_try_again(
     error: Exception, streaming: bool
 ) -> None:
+    """clause: MODEL-RETRY"""
     tap, model = Ear(streaming=streaming), ToldModel([error], ["fine"])
     told_once = failure(ToldModel([error]), Ear(streaming=streaming))
     seen = wire_error(told_once)
@@ -203,6 +204,7 @@ def test_once_is_the_default(streaming: bool) -> None:
 
 @BOTH
 def test_attempts_are_counted_in_all(streaming: bool) -> None:
+    """clause: MODEL-RETRY"""
     tap, model = Ear(streaming=streaming), ToldModel([BUSY], [BUSY], [BUSY], ["never"])
     assert failure(model, tap, retry=THRICE) is BUSY
     assert (model.requests, tap.retries) == (3, 2)
@@ -220,6 +222,7 @@ def test_the_attempts_that_failed_stand_in_the_answer() -> None:
 
 
 def test_an_answer_of_which_something_went_out_is_not_asked_for_again() -> None:
+    """clause: MODEL-RETRY"""
     tap, model = Ear(), ToldModel(["half", BUSY], ["never"])
     assert failure(model, tap, retry=THRICE) is BUSY
     assert (model.requests, tap.retries, tap.heard) == (1, 0, ["half"])
@@ -248,6 +251,8 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 def test_waits_grow_up_to_a_bound_and_are_jittered(
     share: float, expected: list[float], waits: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """clause: MODEL-RETRY-WAIT"""
+
     def uniform(least: float, most: float) -> float:
         return least + share * (most - least)
 
@@ -264,6 +269,7 @@ def test_a_wait_is_at_least_half_of_what_it_may_be(waits: list[float]) -> None:
 
 
 def test_the_providers_word_on_when_to_come_back_wins(waits: list[float]) -> None:
+    """clause: MODEL-RETRY-WAIT"""
     asked_for = [7.5, 0.0, 120.0]
     model = ToldModel(*([ModelHTTPError(429, "told", retry_after=seconds)] for seconds in asked_for), ["fine"])
     answer(model, Ear(), retry=RetryPolicy(attempts=9, base_ms=1, max_ms=100))
@@ -279,12 +285,14 @@ def test_a_policy_of_any_size_waits_no_longer_than_its_bound(waits: list[float])
 
 @BOTH
 def test_a_model_that_says_nothing_is_given_up(streaming: bool) -> None:
+    """clause: MODEL-IDLE"""
     error = failure(ToldModel([silence]), Ear(streaming=streaming), idle=0.05)
     assert isinstance(error, ModelTimeoutError)
     assert str(error) == "told was silent for 50 ms"
 
 
 def test_a_model_that_falls_silent_is_given_up_and_its_stream_closed() -> None:
+    """clause: MODEL-IDLE"""
     tap, model = Ear(), ToldModel(["half", silence])
     error = failure(model, tap, idle=0.05)
     assert isinstance(error, ModelTimeoutError)
@@ -320,6 +328,7 @@ def test_a_run_that_is_cancelled_closes_the_stream_it_listened_to() -> None:
 
 @pytest.mark.parametrize("state", ["incomplete", "interrupted"])
 def test_half_an_answer_is_no_answer(state: str) -> None:
+    """clause: MODEL-FINISH"""
     model = ToldModel(["half"])
     model.state = state
     error = failure(model, Ear(streaming=False))
@@ -362,6 +371,7 @@ def test_a_client_is_told_nothing_where_nothing_was_asked_for() -> None:
     ("finish", "finished"), [("stop", True), ("length", True), (None, False), ("in_progress", False), ("queued", False)]
 )
 def test_a_providers_answer_counts_only_where_the_provider_finished_it(finish: str | None, finished: bool) -> None:
+    """clause: MODEL-FINISH"""
     model = Recorded(finish=finish)
     tap = Ear(streaming=False)
     if finished:
@@ -405,18 +415,21 @@ def told(*acts: Act, name: str) -> ToldModel:
     "error", [ModelHTTPError(401, "a"), BUSY, ModelConnectionError("a", "refused"), RuntimeError("x")], ids=repr
 )
 def test_a_model_that_fails_hands_over_to_the_next(error: Exception, streaming: bool) -> None:
+    """clause: MODEL-LIST"""
     first, second = told(error, name="first"), told("fine", name="second")
     assert text(chained(Ear(streaming=streaming), first, second)) == "fine"
     assert (first.requests, second.requests) == (1, 1)
 
 
 def test_each_model_of_a_list_has_its_own_attempts() -> None:
+    """clause: MODEL-LIST"""
     first, second = told(BUSY, BUSY, BUSY, name="first"), told(BUSY, "fine", name="second")
     assert text(chained(Ear(), first, second, retry=THRICE)) == "fine"
     assert (first.requests, second.requests) == (3, 2)
 
 
 def test_no_model_follows_one_that_was_heard() -> None:
+    """clause: MODEL-LIST"""
     tap = Ear()
     first, second = ToldModel(["half", BUSY], name="first"), told("never", name="second")
     with pytest.raises(ModelHTTPError):
@@ -433,6 +446,7 @@ def test_only_a_line_that_fails_hands_over(error: Exception) -> None:
 
 
 def test_when_all_have_failed_each_of_them_is_told() -> None:
+    """clause: MODEL-ATTEMPTS"""
     with pytest.raises(FallbackExceptionGroup) as caught:
         chained(Ear(), told(BUSY, name="first"), told(ModelConnectionError("second", "refused"), name="second"))
     seen = wire_error(caught.value)

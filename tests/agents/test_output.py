@@ -61,6 +61,7 @@ ids = repr
 
 @pytest.mark.parametrize(("raw", "good", "bad"), ROOTS, ids=ids)
 def test_the_schema_that_is_sent_says_what_the_parents_schema_says(raw: Any, good: list[Any], bad: list[Any]) -> None:
+    """clause: OUT-SCHEMA, OUT-WRAPPED"""
     output = structured_output(Schema(raw), "tool")
     assert output.sent_schema["type"] == "object"
     sent = Schema(output.sent_schema)
@@ -72,6 +73,7 @@ def test_the_schema_that_is_sent_says_what_the_parents_schema_says(raw: Any, goo
 
 @pytest.mark.parametrize(("raw", "good", "bad"), ROOTS, ids=ids)
 def test_an_answer_is_checked_against_the_parents_schema(raw: Any, good: list[Any], bad: list[Any]) -> None:
+    """clause: OUT-SCHEMA"""
     output = structured_output(Schema(raw), "tool")
     adapter: TypeAdapter[Any] = TypeAdapter(output.output_type.output)
     for value in good:
@@ -148,11 +150,13 @@ def test_a_result_grows_and_each_state_is_json() -> None:
 
 
 def test_a_state_that_says_nothing_new_is_not_told() -> None:
+    """clause: STREAM-OUTPUT"""
     values = told(PartialOutput(None), '{"a": "x"', ",", " ", '"b": 1}')
     assert values == [{"a": "x"}, {"a": "x", "b": 1}]
 
 
 def test_what_is_wrapped_is_told_unwrapped_and_only_once_it_is_there() -> None:
+    """clause: OUT-WRAPPED"""
     assert told(PartialOutput(WRAP_KEY), "{", '"resp', 'onse"', ": [1", ", 2]}")[-1] == [1, 2]
     assert told(PartialOutput(WRAP_KEY), '{"other": 1}') == []
     assert told(PartialOutput(WRAP_KEY), "[1]") == []

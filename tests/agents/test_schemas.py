@@ -34,6 +34,7 @@ VERDICTS: list[tuple[Any, list[Any], list[Any]]] = [
 
 @pytest.mark.parametrize(("raw", "good", "bad"), VERDICTS, ids=repr)
 def test_the_verdict_is_that_of_the_schema(raw: Any, good: list[Any], bad: list[Any]) -> None:
+    """clause: SCHEMA-DRAFT, SCHEMA-REFERENCES, SCHEMA-FORMAT"""
     schema = Schema(raw)
     for instance in good:
         assert schema.faults(instance) == []
@@ -49,6 +50,7 @@ def test_a_fault_says_where_what_and_of_which_kind() -> None:
 
 
 def test_faults_have_a_bound_in_number_and_length() -> None:
+    """clause: SCHEMA-FAULTS"""
     faults = Schema({"items": {"type": "integer"}}).faults(["x" * 10_000] * 1000)
     assert len(faults) == schemas.MAX_FAULTS
     assert all(len(fault["msg"]) < schemas.MAX_FAULT_TEXT + 50 for fault in faults)
@@ -56,6 +58,7 @@ def test_faults_have_a_bound_in_number_and_length() -> None:
 
 @pytest.mark.parametrize("pattern", ["(a+)+$", "(?=(a+)+$)(a+)+b", "^(?=(a|aa)+$)(a|aa)+\\1x"])
 def test_a_pattern_that_explodes_is_given_up(pattern: str) -> None:
+    """clause: SCHEMA-PATTERNS"""
     assert Schema({"pattern": pattern}).faults("a" * 5000 + "!")
 
 
@@ -75,6 +78,7 @@ def test_a_pattern_that_explodes_is_given_up(pattern: str) -> None:
     ids=repr,
 )
 def test_what_is_no_schema_is_an_invalid_agent(raw: Any) -> None:
+    """clause: SCHEMA-INVALID, SCHEMA-REFERENCES"""
     with pytest.raises(WireError) as caught:
         SchemaCache().compile(raw, "`deps_schema`")
     assert caught.value.error_type == "InvalidAgent"

@@ -81,6 +81,7 @@ def test_a_turn_says_the_same_whole_and_streamed(turn: dict[str, Any], expected:
 
 
 def test_each_request_takes_the_next_turn() -> None:
+    """clause: SCRIPT-TURNS"""
     model = scripted({"text": "one"}, {"text": "two"})
     assert parts(whole(model)) == ["one"]
     assert parts(streamed(model)[0]) == ["two"]
@@ -88,6 +89,7 @@ def test_each_request_takes_the_next_turn() -> None:
 
 @pytest.mark.parametrize("turns", [0, 1, 3])
 def test_a_script_that_runs_out_says_so(turns: int) -> None:
+    """clause: SCRIPT-END"""
     model = scripted(*[{"text": "x"}] * turns)
     for _ in range(turns):
         whole(model)
@@ -98,6 +100,7 @@ def test_a_script_that_runs_out_says_so(turns: int) -> None:
 
 @pytest.mark.parametrize("ask", [whole, streamed])
 def test_an_error_is_a_providers_and_comes_before_the_text(ask: Any) -> None:
+    """clause: SCRIPT-ERROR"""
     turn = {"text": "never", "error": {"status": 429, "message": "slow down", "retry_after_ms": 1500}}
     with pytest.raises(ModelHTTPError) as caught:
         ask(scripted(turn, {"text": "next"}))
@@ -113,6 +116,8 @@ def test_an_error_without_a_time_to_come_back_has_none() -> None:
 
 
 def test_a_text_is_streamed_in_the_chunks_it_was_given() -> None:
+    """clause: SCRIPT-CHUNKS"""
+
     async def main() -> list[str]:
         async with scripted({"chunks": ["Hel", "lo", "!"]}).request_stream(list(ASKED), None, PLAIN) as stream:
             found: list[str] = []
@@ -150,6 +155,7 @@ def test_delays_are_kept_before_the_answer_and_between_its_chunks(
 
 
 def test_usage_is_counted_the_same_way_every_time() -> None:
+    """clause: SCRIPT-USAGE"""
     turn = {"thinking": "hm" * 10, "text": "x" * 40, "tool_calls": [{"name": "t", "args": {"a": 1}}]}
     usage = whole(scripted(turn)).usage
     assert usage.input_tokens > 0
@@ -175,6 +181,7 @@ def test_an_answer_says_why_it_ended() -> None:
     ],
 )
 def test_a_result_is_given_as_the_run_asks_for_it(raw: Any, value: Any, args: Any) -> None:
+    """clause: SCRIPT-OUTPUT"""
     output = structured_output(Schema(raw), "tool")
     assert parts(whole(scripted({"output": value}, output=output), OUTPUT)) == [(OUTPUT_TOOL, args)]
     response, events = streamed(scripted({"output": value}, output=output), OUTPUT)

@@ -51,10 +51,12 @@ DEPS: dict[str, Any] = {
     ],
 )
 def test_a_variable_is_a_path_into_the_deps(text: str, rendered: str) -> None:
+    """clause: TPL-VARIABLE"""
     assert parse_template(text).render(DEPS) == rendered
 
 
 def test_a_value_is_neither_escaped_nor_expanded_again() -> None:
+    """clause: TPL-VALUE"""
     assert parse_template("{{braces}}").render(DEPS) == "{{name}}"
     assert parse_template("{{html}}").render(DEPS) == "<b>&\"'</b>"
 
@@ -73,6 +75,7 @@ def test_a_value_is_neither_escaped_nor_expanded_again() -> None:
     ],
 )
 def test_a_missing_value_is_told_by_its_path(path: str) -> None:
+    """clause: TPL-MISSING"""
     with pytest.raises(WireError) as caught:
         parse_template(f"Hello {{{{{path}}}}}").render(DEPS)
     error = caught.value
@@ -114,6 +117,7 @@ def test_a_path_never_reaches_an_attribute(key: str) -> None:
     ],
 )
 def test_braces_that_are_no_variable_break_a_template(text: str, place: int) -> None:
+    """clause: TPL-BROKEN"""
     with pytest.raises(WireError) as caught:
         parse_template(text)
     error = caught.value

@@ -20,8 +20,8 @@ from axon_port.agents.script import ScriptedModel
 from axon_port.agents.tools import ToolBench, ToolFault, ToolSpec, compile_tools
 from axon_port.wire.commands import Tool, Turn
 from axon_port.wire.errors import WireError
+from tests.agents import functions
 
-from . import functions
 from .stand_ins import Desk, run_async
 
 NUMBER = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
@@ -134,6 +134,7 @@ UNUSABLE: list[tuple[list[dict[str, Any]], str]] = [
 
 @pytest.mark.parametrize(("tools", "message"), UNUSABLE)
 def test_a_tool_that_cannot_work_is_an_invalid_agent(tools: list[dict[str, Any]], message: str) -> None:
+    """clause: AGENT-INVALID, TOOL-PARAMETERS"""
     error = refused(*tools)
     assert error.error_type == "InvalidAgent"
     assert error.message.startswith(message)
@@ -197,6 +198,7 @@ def test_the_parents_answer_reaches_the_model(answer: Any, told: tuple[str, Any]
 
 
 def test_calls_that_are_made_together_go_out_together() -> None:
+    """clause: TOOL-PARALLEL"""
     bench = Bench([{}], calling({"n": 1}, {"n": 2}, {"n": 3}))
     together = asyncio.Event()
 
@@ -213,6 +215,7 @@ def test_calls_that_are_made_together_go_out_together() -> None:
 
 
 def test_calls_of_two_steps_never_share_an_id() -> None:
+    """clause: CALL-ID"""
     turns = [*calling({"n": 1})[:1], *calling({"n": 2})]
     bench = Bench([{}], turns).run()
     assert [call.call_id for call in bench.desk.calls] == ["1", "2"]
@@ -220,6 +223,7 @@ def test_calls_of_two_steps_never_share_an_id() -> None:
 
 @pytest.mark.parametrize("args", [{"n": "x"}, {}, {"n": 1.5}, "{broken", [1], None, "[]"])
 def test_arguments_that_do_not_fit_go_back_to_the_model_and_to_nobody_else(args: Any) -> None:
+    """clause: TOOL-VALIDATED"""
     bench = Bench([{}], [*calling(args)[:1], *calling({"n": 1})]).run()
     assert [call.args for call in bench.desk.calls] == [{"n": 1}]
     assert [outcome for outcome, _ in bench.returns] == ["retried", "success"]
@@ -227,6 +231,7 @@ def test_arguments_that_do_not_fit_go_back_to_the_model_and_to_nobody_else(args:
 
 
 def test_a_retry_costs_the_tools_budget() -> None:
+    """clause: TOOL-RETRIES"""
     turns = [*calling({"n": 1})[:1], *calling({"n": 2})]
     bench = Bench([{}], turns)
     bench.desk.answer = lambda call: Retry("once more") if call.args["n"] == 1 else Returned("fine")
@@ -256,6 +261,7 @@ def test_a_tools_own_budget_wins(of_the_tool: int | None, of_the_agent: int, cal
 
 
 def test_an_error_of_the_parent_ends_the_run() -> None:
+    """clause: TOOL-ERROR"""
     bench = Bench([{}], calling({"n": 1}))
     bench.desk.answer = lambda _call: Broken("out of order", {"code": 5})
     with pytest.raises(ToolFault) as caught:
@@ -266,6 +272,7 @@ def test_an_error_of_the_parent_ends_the_run() -> None:
 
 
 def test_a_call_that_is_not_answered_in_time_is_tried_again() -> None:
+    """clause: TOOL-TIMEOUT"""
     bench = Bench([{"timeout_ms": 1500}], [*calling({"n": 1})[:1], *calling({"n": 2})])
 
     async def answer(call: Call) -> Returned:
@@ -284,12 +291,14 @@ ASKING = {"requires_approval": True}
 
 
 def test_a_call_that_was_approved_is_made() -> None:
+    """clause: TOOL-APPROVAL"""
     bench = Bench([ASKING], calling({"n": 1})).run()
     assert bench.desk.asked == bench.desk.calls == [Call("1", "look", {"n": 1})]
     assert bench.returns == [("success", "fine")]
 
 
 def test_a_person_may_put_other_arguments_in_place() -> None:
+    """clause: TOOL-APPROVAL-ARGS"""
     bench = Bench([ASKING], calling({"n": 1}))
     bench.desk.decision = lambda _call, faults: (
         Decision(True, args={"n": 2}) if not faults({"n": 2}) else Decision(False)
@@ -313,6 +322,7 @@ def test_a_person_is_asked_with_a_check_of_the_arguments() -> None:
 
 @pytest.mark.parametrize(("message", "told"), [("not now", "not now"), (None, "The tool call was denied.")])
 def test_a_refusal_is_what_the_model_sees(message: str | None, told: str) -> None:
+    """clause: TOOL-REFUSED"""
     bench = Bench([ASKING], calling({"n": 1}))
     bench.desk.decision = lambda _call, _faults: Decision(False, message)
     bench.run()
@@ -321,6 +331,7 @@ def test_a_refusal_is_what_the_model_sees(message: str | None, told: str) -> Non
 
 
 def test_a_deferred_call_is_made_by_nobody() -> None:
+    """clause: DEFER-TOOL"""
     bench = Bench([{"handler": "deferred", "parameters": NUMBER}], calling({"n": 1})).run()
     assert isinstance(bench.output, DeferredToolRequests)
     assert [part.tool_name for part in bench.output.calls] == ["look"]
@@ -336,6 +347,7 @@ def test_approval_comes_before_deferral() -> None:
 
 
 def test_an_approval_can_be_deferred_itself() -> None:
+    """clause: DEFER-APPROVAL"""
     bench = Bench([{**ASKING, "approval": "deferred"}], calling({"n": 1})).run()
     assert [part.tool_name for part in bench.output.approvals] == ["look"]
     assert bench.desk.asked == []
@@ -345,6 +357,7 @@ def test_an_approval_can_be_deferred_itself() -> None:
     ("name", "args", "value"), [("add", {"a": 1, "b": 2}, 3), ("add", {"a": 1}, 2), ("add_later", {"a": 1}, 2)]
 )
 def test_a_function_is_called_with_its_arguments(name: str, args: Any, value: Any) -> None:
+    """clause: TOOL-PYTHON"""
     bench = Bench([python(name)], calling(args)).run()
     assert bench.returns == [("success", value)]
     assert bench.desk.happened == ["tool_called", "tool_answered"]
@@ -352,6 +365,7 @@ def test_a_function_is_called_with_its_arguments(name: str, args: Any, value: An
 
 
 def test_a_plain_function_runs_in_a_thread_and_a_coroutine_on_the_loop() -> None:
+    """clause: TOOL-THREADS"""
     tools = [python("thread_name"), python("async_thread_name", name="other")]
     turns = [{"tool_calls": [{"name": "look"}, {"name": "other"}]}, {"text": "done"}]
     (_, in_thread), (_, on_loop) = Bench(tools, turns).run().returns
@@ -374,6 +388,7 @@ def test_a_plain_function_runs_in_a_thread_and_a_coroutine_on_the_loop() -> None
     ],
 )
 def test_whatever_a_function_raises_ends_the_run_and_nothing_else(name: str, where: str) -> None:
+    """clause: TOOL-RAISES"""
     bench = Bench([python(where)], calling({"name": name}))
     with pytest.raises(ToolFault) as caught:
         bench.run()
@@ -388,19 +403,22 @@ def test_whatever_a_function_raises_ends_the_run_and_nothing_else(name: str, whe
     ("name", "outcome", "text"), [("ModelRetry", "retried", "once more"), ("ToolFailed", "failed", "gave up")]
 )
 def test_what_pydantic_ai_has_a_meaning_for_keeps_it(where: str, name: str, outcome: str, text: str) -> None:
+    """clause: TOOL-RAISES"""
     bench = Bench([python(where)], calling({"name": name})).run()
     assert bench.returns == [(outcome, text)]
 
 
 @pytest.mark.parametrize("name", ["hangs", "hangs_on_the_loop"])
 def test_a_function_that_hangs_is_not_waited_for(name: str) -> None:
+    """clause: TOOL-THREADS"""
     functions.release.clear()
     try:
         bench = Bench([python(name, timeout_ms=50)], calling({})).run()
     finally:
         functions.release.set()
     assert bench.returns == [("retried", "the tool did not answer within 50 ms")]
-    assert bench.desk.happened == ["tool_called", "tool_timed_out"]
+    abandoned = ["tool_abandoned"] if name == "hangs" else []
+    assert bench.desk.happened == ["tool_called", *abandoned, "tool_timed_out"]
 
 
 def test_a_run_that_is_cancelled_does_not_wait_for_its_functions() -> None:

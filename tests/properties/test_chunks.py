@@ -106,6 +106,7 @@ TestChunks.settings = bounded(300, stateful_step_count=30)
 @bounded(300)
 @given(st.lists(st.text(max_size=30), max_size=10), st.integers(1, 7), st.lists(st.integers(0, 3), max_size=40))
 def test_a_text_survives_any_rhythm_of_credit(pieces: list[str], most: int, grants: list[int]) -> None:
+    """clause: STREAM-CREDIT, STREAM-JOIN"""
     queue = ChunkQueue(0, most)
     taken: list[Chunk] = []
     waiting = list(pieces)

@@ -44,12 +44,14 @@ def same(left: Any, right: Any) -> bool:
 @bounded(700)
 @given(EXACT)
 def test_json_values_go_round_unchanged(value: Any) -> None:
+    """clause: JSON-TEXT, JSON-INTEGERS"""
     assert same(codec.decode(codec.encode(value)), value)
 
 
 @bounded(700)
 @given(HOSTILE)
 def test_any_value_is_written_and_only_what_json_cannot_hold_is_replaced(value: Any) -> None:
+    """clause: JSON-OUT-TEXT, JSON-OUT-NUMBERS"""
     written = codec.encode(value)
     found = codec.decode(written)
     assert same(found, cleaned(value))
@@ -87,6 +89,7 @@ def test_an_integer_is_kept_at_any_depth(number: int, depth: int) -> None:
 @bounded(500)
 @given(IDS, HOSTILE, st.integers(1024, 5000))
 def test_a_result_always_leaves_as_one_frame_that_fits(frame_id: Any, value: Any, limit: int) -> None:
+    """clause: FRAME-OUT"""
     frame = loads(encode_terminal(result_frame(frame_id, value), max(limit, 6 * 256 + 1024)))
     assert same(frame["id"], clean_text(frame_id) if isinstance(frame_id, str) else frame_id)
     assert frame["type"] == "result" or frame["error_type"] == "ResultTooLarge"
@@ -100,6 +103,7 @@ def test_a_result_always_leaves_as_one_frame_that_fits(frame_id: Any, value: Any
     st.one_of(st.none(), st.lists(HOSTILE)),
 )
 def test_an_error_always_leaves_as_one_frame_that_fits(kind: ErrorType, text: str, details: Any, messages: Any) -> None:
+    """clause: FRAME-OUT"""
     extra = {} if messages is None else {"messages": messages}
     payload = encode_terminal(error_frame(1, WireError(kind, text, details=details), **extra), 1024)
     assert len(payload) <= 1024

@@ -43,6 +43,7 @@ def test_what_was_framed_comes_out(payloads: list[bytes]) -> None:
 @bounded(1500)
 @given(STREAMS, st.lists(st.integers(0, 10**6), max_size=20))
 def test_any_cut_of_the_same_bytes_gives_the_same(data: bytes, places: list[int]) -> None:
+    """clause: FRAME-SPLIT"""
     whole, decoder = fed([data], MAX)
     pieces, other = fed(cut(data, places), MAX)
     assert pieces == whole

@@ -28,9 +28,7 @@ def user_parts(interface: Interface, request: Request) -> list[Any]:
 def user_texts(interface: Interface, request: Request) -> list[str]:
     """Everything the user said in words, the tool results left out."""
     body = request.json
-    messages: list[Any] = body[
-        {"google": "contents", "openai_responses": "input"}.get(interface, "messages")
-    ]
+    messages: list[Any] = body[{"google": "contents", "openai_responses": "input"}.get(interface, "messages")]
     found: list[str] = []
     for message in messages:
         if message.get("role") == "user":

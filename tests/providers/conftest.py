@@ -66,6 +66,12 @@ def kind(request: pytest.FixtureRequest) -> Kind:
 
 
 @pytest.fixture
+def either(interface: Interface) -> Kind:
+    """One of the two ways, where it matters little: each of them on half of the interfaces."""
+    return "stream" if interface in {"openai_responses", "google"} else "run"
+
+
+@pytest.fixture
 def server(worker: Worker, interface: Interface) -> Iterator[Provider]:
     """A service of this interface, from which everything that was queued has to be asked for."""
     with Provider(interface, api_key="sk-beside-the-base-url-0001") as provider:
@@ -79,5 +85,3 @@ def second(worker: Worker) -> Iterator[Provider]:
     with Provider("openai_chat", api_key="sk-of-the-second-one-0002") as provider:
         yield provider
         provider.assert_drained()
-
-

@@ -44,7 +44,8 @@ def endpoint(server: Provider) -> dict[str, str]:
 
 def agent_on(worker: Worker, server: Provider, **fields: Any) -> str:
     """An agent whose model is this server."""
-    return worker.agent(**{"model": endpoint(server), "model_settings": FEW_TOKENS, **fields})
+    model: dict[str, Any] = {"model": endpoint(server), "model_settings": FEW_TOKENS}
+    return worker.agent(None, **{**model, **fields})
 
 
 def lookup_calls(*queries: str) -> list[Any]:

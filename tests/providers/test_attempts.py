@@ -28,9 +28,7 @@ TEXT = "Oslo is in Norway."
 
 def listed(worker: Worker, *servers: Provider, **fields: Any) -> str:
     """An agent with a list of models."""
-    return worker.agent(
-        model=[endpoint(server) for server in servers], model_settings={"max_tokens": 1000}, **fields
-    )
+    return worker.agent(model=[endpoint(server) for server in servers], model_settings={"max_tokens": 1000}, **fields)
 
 
 def failed_attempts(messages: list[Any]) -> list[Any]:
@@ -64,23 +62,23 @@ def test_a_failure_that_may_pass_is_tried_again(worker: Worker, server: Provider
         assert len(server.requests) == 3 * number
 
 
-def test_the_attempts_end_with_the_last_error(worker: Worker, server: Provider, kind: Kind) -> None:
+def test_the_attempts_end_with_the_last_error(worker: Worker, server: Provider, either: Kind) -> None:
     """clause: MODEL-RETRY"""
     server.fail(500)
     server.fail(429)
     server.fail(503, message="the last word")
-    error = failed(end_of(worker, kind, agent_on(worker, server, retry=AT_ONCE)), "ModelHTTPError")
+    error = failed(end_of(worker, either, agent_on(worker, server, retry=AT_ONCE)), "ModelHTTPError")
     assert error["details"]["status_code"] == 503
     assert "the last word" in error["message"]
     assert len(server.requests) == 3
 
 
-def test_what_will_not_pass_is_not_tried_again(worker: Worker, server: Provider, kind: Kind) -> None:
+def test_what_will_not_pass_is_not_tried_again(worker: Worker, server: Provider, either: Kind) -> None:
     """clause: MODEL-RETRY"""
     agent = agent_on(worker, server, retry=AT_ONCE)
     for number, status in enumerate((400, 401, 403, 404, 413), start=1):
         server.fail(status)
-        failed(end_of(worker, kind, agent), "ModelHTTPError")
+        failed(end_of(worker, either, agent), "ModelHTTPError")
         assert len(server.requests) == number
 
 
@@ -98,20 +96,20 @@ def test_each_request_of_a_run_has_its_own_attempts(worker: Worker, server: Prov
     assert len(server.requests) == 9
 
 
-def test_a_silent_model_is_asked_again(worker: Worker, server: Provider, kind: Kind) -> None:
+def test_a_silent_model_is_asked_again(worker: Worker, server: Provider, either: Kind) -> None:
     """clause: MODEL-RETRY, MODEL-IDLE"""
     server.stall(before="headers")
     server.say(text="awake")
     agent = agent_on(worker, server, retry=AT_ONCE, idle_timeout_ms=SOON_MS)
-    assert succeeded(end_of(worker, kind, agent))["result"] == "awake"
+    assert succeeded(end_of(worker, either, agent))["result"] == "awake"
     server.requests[0].wait_disconnected()
 
 
-def test_a_run_may_try_more_often_than_its_agent(worker: Worker, server: Provider, kind: Kind) -> None:
+def test_a_run_may_try_more_often_than_its_agent(worker: Worker, server: Provider, either: Kind) -> None:
     """clause: RUN-OVERRIDES"""
     server.fail(500)
     server.say(text="again")
-    assert succeeded(end_of(worker, kind, agent_on(worker, server), retry=AT_ONCE))["result"] == "again"
+    assert succeeded(end_of(worker, either, agent_on(worker, server), retry=AT_ONCE))["result"] == "again"
 
 
 def test_after_the_first_chunk_there_is_no_further_attempt(worker: Worker, server: Provider) -> None:
@@ -145,32 +143,32 @@ def test_a_stream_of_which_no_chunk_was_wanted_is_tried_again(worker: Worker, se
 
 
 def test_the_service_says_how_long_to_wait_and_wins_when_it_is_less(
-    worker: Worker, server: Provider, kind: Kind
+    worker: Worker, server: Provider, either: Kind
 ) -> None:
     """clause: MODEL-RETRY-WAIT"""
     server.fail(429, headers={"retry-after": "0"})
     server.fail(429, headers={"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"})
     server.say(text="now")
     patient = {"attempts": 3, "base_ms": NEVER_MS, "max_ms": NEVER_MS}
-    assert succeeded(end_of(worker, kind, agent_on(worker, server, retry=patient)))["result"] == "now"
+    assert succeeded(end_of(worker, either, agent_on(worker, server, retry=patient)))["result"] == "now"
 
 
 def test_the_service_says_how_long_to_wait_and_wins_when_it_is_more(
-    worker: Worker, server: Provider, kind: Kind
+    worker: Worker, server: Provider, either: Kind
 ) -> None:
     """clause: MODEL-RETRY-WAIT"""
     server.fail(429, headers={"retry-after": "3600"})
     agent = agent_on(worker, server, retry={"attempts": 2, "base_ms": 0, "max_ms": 1})
-    error = failed(end_of(worker, kind, agent, timeout_ms=SOON_MS), "Timeout")
+    error = failed(end_of(worker, either, agent, timeout_ms=SOON_MS), "Timeout")
     assert len(server.requests) == 1
     assert [message["kind"] for message in error["messages"]] == ["request"]
 
 
-def test_a_wait_can_be_cancelled(worker: Worker, server: Provider, kind: Kind) -> None:
+def test_a_wait_can_be_cancelled(worker: Worker, server: Provider, either: Kind) -> None:
     """clause: MODEL-RETRY-WAIT"""
     server.fail(500)
     patient = {"attempts": 2, "base_ms": NEVER_MS, "max_ms": NEVER_MS}
-    run = worker.submit(kind, agent_id=agent_on(worker, server, retry=patient), prompt="go")
+    run = worker.submit(either, agent_id=agent_on(worker, server, retry=patient), prompt="go")
     server.wait_for_request().wait_finished()
     worker.ask("cancel", target=run)
     failed(worker.terminal(run), "Cancelled")
@@ -209,14 +207,12 @@ def test_a_list_moves_on_after_any_failure_of_the_line(worker: Worker, server: P
     assert len(server.requests) == len(second.requests) == len(FAILURES)
 
 
-def test_a_list_moves_on_from_a_silent_model(
-    worker: Worker, server: Provider, second: Provider, kind: Kind
-) -> None:
+def test_a_list_moves_on_from_a_silent_model(worker: Worker, server: Provider, second: Provider, either: Kind) -> None:
     """clause: MODEL-LIST, MODEL-IDLE"""
     server.stall(before="headers")
     second.say(text="from the second")
     agent = listed(worker, server, second, idle_timeout_ms=SOON_MS)
-    assert succeeded(end_of(worker, kind, agent))["result"] == "from the second"
+    assert succeeded(end_of(worker, either, agent))["result"] == "from the second"
     server.requests[0].wait_disconnected()
 
 
@@ -230,24 +226,24 @@ def test_a_list_streams_from_the_model_that_answers(worker: Worker, server: Prov
 
 
 def test_the_first_model_of_a_list_is_asked_alone_while_it_answers(
-    worker: Worker, server: Provider, second: Provider, kind: Kind
+    worker: Worker, server: Provider, second: Provider, either: Kind
 ) -> None:
     """clause: MODEL-LIST"""
     server.say(text="from the first")
-    answer = succeeded(end_of(worker, kind, listed(worker, server, second)))
+    answer = succeeded(end_of(worker, either, listed(worker, server, second)))
     assert answer["result"] == "from the first"
     assert second.requests == []
     assert failed_attempts(answer["messages"]) == []
 
 
 def test_each_model_of_a_list_has_its_own_attempts(
-    worker: Worker, server: Provider, second: Provider, kind: Kind
+    worker: Worker, server: Provider, second: Provider, either: Kind
 ) -> None:
     """clause: MODEL-LIST, MODEL-RETRY"""
     server.fail(500, times=3)
     second.fail(500, times=2)
     second.say(text="at last")
-    answer = succeeded(end_of(worker, kind, listed(worker, server, second, retry=AT_ONCE)))
+    answer = succeeded(end_of(worker, either, listed(worker, server, second, retry=AT_ONCE)))
     assert answer["result"] == "at last"
     assert (len(server.requests), len(second.requests)) == (3, 3)
 
@@ -279,15 +275,15 @@ def test_when_all_have_failed_the_last_error_tells_of_each(
 
 
 def test_after_all_have_failed_the_run_can_be_taken_up_again(
-    worker: Worker, server: Provider, second: Provider, kind: Kind
+    worker: Worker, server: Provider, second: Provider, either: Kind
 ) -> None:
     """clause: RUN-RESUME"""
     server.fail(500)
     second.fail(500)
     second.say(text="carried on")
     agent = listed(worker, server, second)
-    error = failed(end_of(worker, kind, agent, "my question"), "ModelHTTPError")
-    again = worker.ask(kind, agent_id=agent, message_history=error["messages"], model=endpoint(second))
+    error = failed(end_of(worker, either, agent, "my question"), "ModelHTTPError")
+    again = worker.ask(either, agent_id=agent, message_history=error["messages"], model=endpoint(second))
     assert succeeded(again)["result"] == "carried on"
 
 
@@ -302,23 +298,23 @@ def test_a_list_does_not_move_on_after_the_first_chunk(worker: Worker, server: P
 
 
 def test_a_list_does_not_move_on_from_an_answer_that_cannot_be_used(
-    worker: Worker, server: Provider, second: Provider, kind: Kind
+    worker: Worker, server: Provider, second: Provider, either: Kind
 ) -> None:
     """clause: MODEL-LIST"""
     server.say(tool_calls=[{"name": "teleport", "args": {}}], times=2)
     agent = listed(worker, server, second, tools=[{**LOOKUP, "retries": 1}])
-    failed(end_of(worker, kind, agent), "ToolRetriesExceeded")
+    failed(end_of(worker, either, agent), "ToolRetriesExceeded")
     assert second.requests == []
 
 
 def test_a_conversation_with_tools_goes_on_over_a_failover(
-    worker: Worker, server: Provider, second: Provider, kind: Kind
+    worker: Worker, server: Provider, second: Provider, either: Kind
 ) -> None:
     """clause: MODEL-LIST"""
     server.say(tool_calls=lookup_calls("a", "b"))
     server.fail(500)
     second.say(text="done")
-    run = worker.submit(kind, agent_id=listed(worker, server, second, tools=[LOOKUP]), prompt="go")
+    run = worker.submit(either, agent_id=listed(worker, server, second, tools=[LOOKUP]), prompt="go")
     for _ in range(2):
         call = worker.wait_for("tool_call", of=run)
         worker.answer(call, result=call["args"]["q"] * 2)

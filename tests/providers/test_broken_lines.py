@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.kit import Frame, Worker, failed, succeeded, texts
+from tests.kit import Worker, failed, succeeded, texts
 from tests.kit.messages import parts
 from tests.kit.providers import Interface, Provider
 
@@ -145,17 +145,17 @@ def test_an_address_where_something_else_listens_is_an_error(worker: Worker, int
 
 
 def test_lines_that_break_at_the_same_time_do_not_disturb_each_other(
-    worker: Worker, server: Provider, kind: Kind
+    worker: Worker, server: Provider, either: Kind
 ) -> None:
     """clause: ENV-ONE-TERMINAL"""
     for fault in BREAKS.values():
         fault(server)
     agent = agent_on(worker, server, tools=[LOOKUP])
-    runs = [worker.submit(kind, agent_id=agent, prompt="go") for _ in BREAKS]
+    runs = [worker.submit(either, agent_id=agent, prompt="go") for _ in BREAKS]
     for run in runs:
         failed(worker.terminal(run), "ModelConnectionError")
     server.say(text="still here")
-    assert succeeded(end_of(worker, kind, agent))["result"] == "still here"
+    assert succeeded(end_of(worker, either, agent))["result"] == "still here"
 
 
 # ---------------------------------------------------------------- silence
@@ -177,30 +177,32 @@ def test_silence_after_a_beginning_is_a_timeout(worker: Worker, server: Provider
     agent = agent_on(worker, server, idle_timeout_ms=SOON_MS)
     error = failed(end_of(worker, kind, agent), "ModelTimeout")
     server.requests[0].wait_disconnected()
-    assert succeeded(worker.ask(kind, agent_id=agent, message_history=error["messages"]))["result"] == "the whole answer"
+    assert (
+        succeeded(worker.ask(kind, agent_id=agent, message_history=error["messages"]))["result"] == "the whole answer"
+    )
 
 
-def test_a_run_may_be_more_or_less_patient_than_its_agent(worker: Worker, server: Provider, kind: Kind) -> None:
+def test_a_run_may_be_more_or_less_patient_than_its_agent(worker: Worker, server: Provider, either: Kind) -> None:
     """clause: RUN-OVERRIDES"""
     server.stall(before="headers")
     agent = agent_on(worker, server, idle_timeout_ms=NEVER_MS)
-    failed(end_of(worker, kind, agent, idle_timeout_ms=SOON_MS), "ModelTimeout")
+    failed(end_of(worker, either, agent, idle_timeout_ms=SOON_MS), "ModelTimeout")
 
 
-def test_a_model_that_trickles_is_not_silent(worker: Worker, server: Provider, kind: Kind) -> None:
+def test_a_model_that_trickles_is_not_silent(worker: Worker, server: Provider, either: Kind) -> None:
     """clause: MODEL-IDLE"""
     server.trickle(interval=0.0, text="hi")
     agent = agent_on(worker, server, idle_timeout_ms=2000)
-    assert succeeded(end_of(worker, kind, agent))["result"] == "hi"
+    assert succeeded(end_of(worker, either, agent))["result"] == "hi"
 
 
-def test_the_clock_stands_still_while_a_tool_works(worker: Worker, server: Provider, kind: Kind) -> None:
+def test_the_clock_stands_still_while_a_tool_works(worker: Worker, server: Provider, either: Kind) -> None:
     """clause: MODEL-IDLE"""
     server.say(tool_calls=lookup_calls("a"))
     server.say(text="done")
     slow, quick = Provider(server.interface), agent_on(worker, server, tools=[LOOKUP], idle_timeout_ms=SOON_MS)
     with slow:
-        run = worker.submit(kind, agent_id=quick, prompt="go")
+        run = worker.submit(either, agent_id=quick, prompt="go")
         call = worker.wait_for("tool_call", of=run)
         # Another run with the same patience, begun after the call, has been timed out by the time this one goes on.
         slow.stall(before="headers")
@@ -209,10 +211,10 @@ def test_the_clock_stands_still_while_a_tool_works(worker: Worker, server: Provi
         assert succeeded(worker.terminal(run))["result"] == "done"
 
 
-def test_the_timeout_of_a_run_ends_a_silence_too(worker: Worker, server: Provider, kind: Kind) -> None:
+def test_the_timeout_of_a_run_ends_a_silence_too(worker: Worker, server: Provider, either: Kind) -> None:
     """clause: RUN-TIMEOUT"""
     server.stall(before="headers")
-    error = failed(end_of(worker, kind, agent_on(worker, server), timeout_ms=SOON_MS), "Timeout")
+    error = failed(end_of(worker, either, agent_on(worker, server), timeout_ms=SOON_MS), "Timeout")
     assert error["details"] == {"timeout_ms": SOON_MS}
     server.requests[0].wait_disconnected()
 
@@ -231,7 +233,9 @@ def test_cancelling_in_the_middle_of_a_stream_closes_the_connection(worker: Work
     error = failed(worker.terminal(run), "Cancelled")
     server.requests[0].wait_disconnected()
     assert [message["kind"] for message in error["messages"]] == ["request"]
-    assert succeeded(worker.ask("run", agent_id=agent, message_history=error["messages"]))["result"] == "the whole answer"
+    assert (
+        succeeded(worker.ask("run", agent_id=agent, message_history=error["messages"]))["result"] == "the whole answer"
+    )
 
 
 def test_cancelling_before_the_first_byte_closes_the_connection(worker: Worker, server: Provider, kind: Kind) -> None:

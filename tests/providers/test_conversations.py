@@ -89,29 +89,29 @@ def test_thinking_is_in_the_messages_of_a_run(worker: Worker, server: Provider) 
     assert [part["content"] for part in parts(answer["messages"], "thinking")] == ["hm"]
 
 
-def test_usage_is_what_the_service_counted(worker: Worker, server: Provider, kind: Kind) -> None:
+def test_usage_is_what_the_service_counted(worker: Worker, server: Provider, either: Kind) -> None:
     """clause: RUN-USAGE"""
     server.say(usage=Usage(input=120, output=30, cached=20, reasoning=10))
-    usage = succeeded(end_of(worker, kind, agent_on(worker, server)))["usage"]
+    usage = succeeded(end_of(worker, either, agent_on(worker, server)))["usage"]
     counted = {key: usage[key] for key in ("requests", "input_tokens", "output_tokens", "total_tokens")}
     assert counted == {"requests": 1, "input_tokens": 120, "output_tokens": 30, "total_tokens": 150}
     assert usage["cache_read_tokens"] == 20
 
 
-def test_usage_adds_up_over_the_requests_of_a_run(worker: Worker, server: Provider, kind: Kind) -> None:
+def test_usage_adds_up_over_the_requests_of_a_run(worker: Worker, server: Provider, either: Kind) -> None:
     """clause: RUN-USAGE"""
     server.say(tool_calls=lookup_calls("a"), usage=Usage(input=10, output=1))
     server.say(usage=Usage(input=20, output=2))
-    run = worker.submit(kind, agent_id=agent_on(worker, server, tools=[LOOKUP]), prompt="go")
+    run = worker.submit(either, agent_id=agent_on(worker, server, tools=[LOOKUP]), prompt="go")
     worker.answer(worker.wait_for("tool_call", of=run), result=1)
     usage = succeeded(worker.terminal(run))["usage"]
     assert (usage["requests"], usage["input_tokens"], usage["output_tokens"], usage["tool_calls"]) == (2, 30, 3, 1)
 
 
-def test_an_answer_without_usage_is_an_answer(worker: Worker, server: Provider, kind: Kind) -> None:
+def test_an_answer_without_usage_is_an_answer(worker: Worker, server: Provider, either: Kind) -> None:
     """clause: RUN-USAGE"""
     server.say(text="free", usage=None)
-    answer = succeeded(end_of(worker, kind, agent_on(worker, server)))
+    answer = succeeded(end_of(worker, either, agent_on(worker, server)))
     assert answer["result"] == "free"
     assert answer["usage"]["requests"] == 1
 
@@ -238,13 +238,13 @@ def test_a_failure_is_told_to_the_service(worker: Worker, server: Provider, inte
 
 
 def test_wrong_arguments_go_back_to_the_service_and_not_to_the_parent(
-    worker: Worker, server: Provider, interface: Interface, kind: Kind
+    worker: Worker, server: Provider, interface: Interface, either: Kind
 ) -> None:
     """clause: TOOL-VALIDATED"""
     server.say(tool_calls=[{"name": "lookup", "args": {"q": 7}}])
     server.say(tool_calls=lookup_calls("seven"))
     server.say(text="done")
-    run = worker.submit(kind, agent_id=agent_on(worker, server, tools=[LOOKUP]), prompt="go")
+    run = worker.submit(either, agent_id=agent_on(worker, server, tools=[LOOKUP]), prompt="go")
     call = worker.wait_for("tool_call", of=run)
     assert call["args"] == {"q": "seven"}
     worker.answer(call, result=1)
@@ -255,12 +255,12 @@ def test_wrong_arguments_go_back_to_the_service_and_not_to_the_parent(
 
 
 @pytest.mark.parametrize("interface", ["openai_chat", "openai_responses"])
-def test_arguments_that_are_no_json_go_back_to_the_service(worker: Worker, server: Provider, kind: Kind) -> None:
+def test_arguments_that_are_no_json_go_back_to_the_service(worker: Worker, server: Provider, either: Kind) -> None:
     """clause: TOOL-VALIDATED"""
     server.say(tool_calls=[{"name": "lookup", "args": '{"q": "a'}])
     server.say(tool_calls=lookup_calls("a"))
     server.say(text="done")
-    run = worker.submit(kind, agent_id=agent_on(worker, server, tools=[LOOKUP]), prompt="go")
+    run = worker.submit(either, agent_id=agent_on(worker, server, tools=[LOOKUP]), prompt="go")
     call = worker.wait_for("tool_call", of=run)
     assert call["args"] == {"q": "a"}
     worker.answer(call, result=1)
@@ -268,13 +268,13 @@ def test_arguments_that_are_no_json_go_back_to_the_service(worker: Worker, serve
 
 
 def test_a_call_of_a_tool_that_does_not_exist_goes_back_to_the_service(
-    worker: Worker, server: Provider, kind: Kind
+    worker: Worker, server: Provider, either: Kind
 ) -> None:
     """clause: TOOL-UNKNOWN"""
     server.say(tool_calls=[{"name": "teleport", "args": {}}])
     server.say(text="sorry")
     agent = agent_on(worker, server, tools=[LOOKUP])
-    assert succeeded(end_of(worker, kind, agent))["result"] == "sorry"
+    assert succeeded(end_of(worker, either, agent))["result"] == "sorry"
 
 
 def test_two_hundred_calls_of_one_answer_are_all_made(worker: Worker, server: Provider, interface: Interface) -> None:

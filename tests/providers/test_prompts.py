@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Iterator
+from itertools import product
 from typing import Any
 
 import pytest
@@ -193,26 +194,25 @@ def test_a_part_that_the_service_has_no_form_for_is_an_error_that_will_not_pass(
     assert retryable == []
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "169.254.169.254", "10.0.0.1", "2130706433"])
+@pytest.mark.parametrize("interface", ["openai_chat", "google"])
 def test_an_address_inside_our_own_network_is_not_read(
-    worker: Worker, server: Provider, inner: Provider, interface: Interface, host: str
+    worker: Worker, server: Provider, inner: Provider, interface: Interface
 ) -> None:
     """clause: RUN-PROMPT"""
     agent, port = agent_on(worker, server), inner.origin.rpartition(":")[2]
-    for kind in FETCHED[interface]:
+    hosts = ("127.0.0.1", "localhost", "[::1]", "169.254.169.254", "10.0.0.1", "2130706433")
+    for kind, host in product(FETCHED[interface], hosts):
         part = {"type": kind, "url": f"http://{host}:{port}/a", "media_type": MEDIA_TYPES[kind]}
         error = worker.run(agent, [{"type": "text", "text": "look"}, part])
         assert error["type"] == "error"
     assert server.requests == []
 
 
-@pytest.mark.parametrize("url", ["file:///etc/passwd", "s3://bucket/key", "gopher://127.0.0.1/", "data:text/plain,x"])
-def test_an_address_of_another_kind_is_not_read(
-    worker: Worker, server: Provider, interface: Interface, url: str
-) -> None:
+@pytest.mark.parametrize("interface", ["openai_chat", "google"])
+def test_an_address_of_another_kind_is_not_read(worker: Worker, server: Provider, interface: Interface) -> None:
     """clause: RUN-PROMPT"""
     agent = agent_on(worker, server)
-    for kind in FETCHED[interface]:
+    for kind, url in product(FETCHED[interface], ("file:///etc/passwd", "s3://bucket/key", "gopher://127.0.0.1/")):
         part = {"type": kind, "url": url, "media_type": MEDIA_TYPES[kind]}
         error = worker.run(agent, [{"type": "text", "text": "look"}, part])
         assert error["type"] == "error"
@@ -220,6 +220,7 @@ def test_an_address_of_another_kind_is_not_read(
     assert server.requests == []
 
 
+@pytest.mark.parametrize("interface", ["openai_chat", "google"])
 def test_an_address_in_a_history_is_not_read_either(
     worker: Worker, server: Provider, inner: Provider, interface: Interface
 ) -> None:

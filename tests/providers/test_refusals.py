@@ -58,65 +58,65 @@ HEADERS: dict[str, tuple[Mapping[str, str], int, int]] = {
 }
 
 
-def test_when_to_come_back_is_told_in_milliseconds(worker: Worker, server: Provider, kind: Kind) -> None:
+def test_when_to_come_back_is_told_in_milliseconds(worker: Worker, server: Provider, either: Kind) -> None:
     """clause: ERR-HTTP"""
     agent = agent_on(worker, server)
     for status in (429, 503):
         for name, (headers, least, most) in HEADERS.items():
             server.fail(status, headers=headers)
-            error = failed(end_of(worker, kind, agent), "ModelHTTPError")
+            error = failed(end_of(worker, either, agent), "ModelHTTPError")
             assert least <= error["retry_after_ms"] <= most, (status, name)
 
 
-def test_a_time_to_come_back_that_is_none_is_left_out(worker: Worker, server: Provider, kind: Kind) -> None:
+def test_a_time_to_come_back_that_is_none_is_left_out(worker: Worker, server: Provider, either: Kind) -> None:
     """clause: ERR-HTTP"""
     server.fail(429, headers={"retry-after": "when the moon is full"})
-    assert "retry_after_ms" not in error_of(worker, server, kind)
+    assert "retry_after_ms" not in error_of(worker, server, either)
 
 
-def test_a_page_of_five_megabytes_is_cut(worker: Worker, server: Provider, kind: Kind) -> None:
+def test_a_page_of_five_megabytes_is_cut(worker: Worker, server: Provider, either: Kind) -> None:
     """clause: ERR-BOUNDS"""
     server.fail(502, body=html_page(5_000_000))
-    error = error_of(worker, server, kind)
+    error = error_of(worker, server, either)
     assert error["details"]["status_code"] == 502
     assert "Bad Gateway" in str(error["details"]["body"])
     assert len(str(error)) < 20_000
     assert error["retryable"] is True
 
 
-def test_a_small_page_is_kept(worker: Worker, server: Provider, kind: Kind) -> None:
+def test_a_small_page_is_kept(worker: Worker, server: Provider, either: Kind) -> None:
     """clause: ERR-BOUNDS"""
     server.fail(403, body="<html>blocked by the proxy</html>")
-    error = error_of(worker, server, kind)
+    error = error_of(worker, server, either)
     assert error["details"]["status_code"] == 403
     assert "blocked by the proxy" in str(error["details"]["body"])
 
 
-def test_a_body_of_any_kind_is_an_error_of_that_status(worker: Worker, server: Provider, kind: Kind) -> None:
+def test_a_body_of_any_kind_is_an_error_of_that_status(worker: Worker, server: Provider, either: Kind) -> None:
     """clause: ERR-HTTP"""
     agent, otherwise = agent_on(worker, server), dict[bytes, str]()
     for body in (b"", b"null", b"[1, 2]", b'"no"', b"17", b'{"error": null}', b'{"error": "no"}', b"\xff\xfe\x00"):
         server.fail(400, body=body)
-        error = end_of(worker, kind, agent)
+        error = end_of(worker, either, agent)
         if error["error_type"] != "ModelHTTPError" or error["details"]["status_code"] != 400:
             otherwise[body] = error["error_type"]
     assert otherwise == {}
 
 
-def test_a_large_object_in_the_body_does_not_hide_the_status(worker: Worker, server: Provider, kind: Kind) -> None:
+def test_a_large_object_in_the_body_does_not_hide_the_status(worker: Worker, server: Provider, either: Kind) -> None:
     """clause: ERR-BOUNDS"""
     server.fail(400, body={"error": {"message": "no", "padding": ["x" * 1000] * 1000}})
-    error = error_of(worker, server, kind)
+    error = error_of(worker, server, either)
     assert "400" in error["message"]
     assert len(str(error)) < 100_000
 
 
-def test_a_redirect_is_not_followed(worker: Worker, server: Provider, second: Provider, kind: Kind) -> None:
+def test_a_redirect_is_not_followed(worker: Worker, server: Provider, second: Provider, either: Kind) -> None:
     """clause: MODEL-HTTP"""
     agent = agent_on(worker, server)
     for number, status in enumerate((301, 302, 307, 308), start=1):
         server.fail(status, headers={"location": f"{second.base_url}/chat/completions"})
-        assert end_of(worker, kind, agent)["type"] == "error"
+        assert end_of(worker, either, agent)["type"] == "error"
         assert second.requests == []
         assert len(server.requests) == number
 
@@ -132,11 +132,11 @@ def test_an_error_inside_a_stream_ends_it(worker: Worker, server: Provider) -> N
 
 
 def test_an_answer_that_the_filter_withheld_is_an_error_of_its_own(
-    worker: Worker, server: Provider, kind: Kind
+    worker: Worker, server: Provider, either: Kind
 ) -> None:
     """clause: ERR-TYPES"""
     server.say(text="", finish="content_filter")
-    error = failed(end_of(worker, kind, agent_on(worker, server)), "ContentFilter")
+    error = failed(end_of(worker, either, agent_on(worker, server)), "ContentFilter")
     assert error["retryable"] is False
 
 
@@ -152,9 +152,9 @@ def test_after_a_refusal_the_run_can_be_taken_up_again(worker: Worker, server: P
     assert server.requests[1].json == server.requests[0].json
 
 
-def test_a_refusal_with_messages_none_has_none(worker: Worker, server: Provider, kind: Kind) -> None:
+def test_a_refusal_with_messages_none_has_none(worker: Worker, server: Provider, either: Kind) -> None:
     """clause: EVT-ERROR"""
     server.fail(400)
-    error = failed(end_of(worker, kind, agent_on(worker, server), messages="none"), "ModelHTTPError")
+    error = failed(end_of(worker, either, agent_on(worker, server), messages="none"), "ModelHTTPError")
     assert "messages" not in error
     assert "usage" in error

@@ -1,6 +1,7 @@
 """Structured output in its three modes: what the service is told, and what the parent gets (PROTOCOL.md, OUT-*)."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import jsonschema_rs
@@ -184,7 +185,7 @@ def test_a_result_grows_in_chunks(worker: Worker, server: Provider, mode: Output
     assert {kind for _, _, kind, _ in chunks_of(frames)} == {"output"}
     grown = texts(frames, "output")
     assert grown[-1] == OSLO
-    assert all(earlier != later for earlier, later in zip(grown, grown[1:], strict=False))
+    assert all(earlier != later for earlier, later in pairwise(grown))
     assert all(set(state) <= set(OSLO) for state in grown)
 
 
@@ -217,12 +218,12 @@ def test_tools_and_a_structured_result_go_together(
 
 @mode_of
 def test_an_answer_that_fails_goes_back_with_paths_and_reasons(
-    worker: Worker, server: Provider, kind: Kind, mode: OutputMode
+    worker: Worker, server: Provider, either: Kind, mode: OutputMode
 ) -> None:
     """clause: OUT-RETRIES"""
     server.say(output={"city": "Oslo", "people": "many"})
     server.say(output=OSLO)
-    assert succeeded(end_of(worker, kind, agent_for(worker, server, CITY, mode)))["result"] == OSLO
+    assert succeeded(end_of(worker, either, agent_for(worker, server, CITY, mode)))["result"] == OSLO
     first, second = (request.body.decode() for request in server.requests)
     # The schema speaks of both as well, so that the second request has to do it once more.
     assert second.count("people") > first.count("people") + 1
@@ -231,23 +232,21 @@ def test_an_answer_that_fails_goes_back_with_paths_and_reasons(
 
 @mode_of
 def test_answers_that_fail_to_the_end_are_a_validation_error(
-    worker: Worker, server: Provider, kind: Kind, mode: OutputMode
+    worker: Worker, server: Provider, either: Kind, mode: OutputMode
 ) -> None:
     """clause: OUT-RETRIES"""
     server.say(output={"city": "Oslo", "people": "many"}, times=3)
-    error = failed(
-        end_of(worker, kind, agent_for(worker, server, CITY, mode, result_retries=2)), "ValidationError"
-    )
+    error = failed(end_of(worker, either, agent_for(worker, server, CITY, mode, result_retries=2)), "ValidationError")
     assert error["retryable"] is False
     assert [fault["loc"] for fault in error["details"]] == [["people"]]
     assert error["usage"]["requests"] == 3
 
 
-def test_text_in_place_of_a_result_goes_back(worker: Worker, server: Provider, kind: Kind) -> None:
+def test_text_in_place_of_a_result_goes_back(worker: Worker, server: Provider, either: Kind) -> None:
     """clause: OUT-TEXT"""
     server.say(text="Oslo, I think")
     server.say(output=OSLO)
-    assert succeeded(end_of(worker, kind, agent_for(worker, server, CITY, "tool")))["result"] == OSLO
+    assert succeeded(end_of(worker, either, agent_for(worker, server, CITY, "tool")))["result"] == OSLO
 
 
 @mode_of

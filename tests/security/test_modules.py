@@ -118,7 +118,7 @@ def called(worker: Worker, name: str, **args: Any) -> Frame:
 def test_a_tool_that_raises_ends_its_run_and_no_other(worker: Worker, tool: str, kind: str) -> None:
     """clause: TOOL-FOREIGN, TOOL-RAISES"""
     ask = {"name": "wait", "parameters": {"type": "object"}}
-    beside = worker.start_run(worker.agent(**{"model": script(("wait", {})), "tools": [ask]}))
+    beside = worker.start_run(worker.agent(model=script(("wait", {})), tools=[ask]))
     call = worker.wait_for("tool_call", of=beside)
     answer = failed(called(worker, tool, kind=kind), "ToolError")
     assert "the secret of the desk" not in answer["message"]

@@ -36,6 +36,7 @@ READ: list[tuple[bytes, Any]] = [
 
 @pytest.mark.parametrize(("payload", "value"), READ)
 def test_json_is_read_as_it_is(payload: bytes, value: Any) -> None:
+    """clause: JSON-TEXT"""
     assert decode(framed_every_way(payload)) == value
     assert decode(bytearray(payload)) == value
 
@@ -44,6 +45,7 @@ def test_json_is_read_as_it_is(payload: bytes, value: Any) -> None:
     "number", [0, -1, 2**53, 2**53 + 1, 2**63 - 1, -(2**63), 2**63, 2**64 - 1, 2**64, 2**70, -(10**400), 10**4299]
 )
 def test_an_integer_is_kept_exactly_both_ways(number: int) -> None:
+    """clause: JSON-INTEGERS"""
     assert decode(framed_every_way(b'{"n": [%d]}' % number)) == {"n": [number]}
     assert encode({"n": [number]}) == b'{"n":[%d]}' % number
 
@@ -89,12 +91,14 @@ def test_an_integer_is_kept_exactly_both_ways(number: int) -> None:
     ids=lambda payload: repr(payload[:24]),
 )
 def test_what_is_no_json_is_refused_with_one_error(payload: bytes) -> None:
+    """clause: JSON-TEXT, JSON-DEPTH"""
     with pytest.raises(NotJson):
         decode(payload)
 
 
 @pytest.mark.parametrize("depth", [100, 200])
 def test_what_was_read_can_be_written_again(depth: int) -> None:
+    """clause: JSON-DEPTH"""
     payload = b"[" * depth + b"]" * depth
     assert encode(decode(payload)) == payload
     objects = b'{"a":' * (depth - 1) + b"{}" + b"}" * (depth - 1)
@@ -102,17 +106,20 @@ def test_what_was_read_can_be_written_again(depth: int) -> None:
 
 
 def test_the_last_of_duplicate_keys_counts() -> None:
+    """clause: JSON-DUPLICATES"""
     assert decode(b'{"a": 1, "b": 2, "a": 3}') == {"a": 3, "b": 2}
 
 
 @pytest.mark.parametrize("number", [b"1e400", b"-1e400", b"1e99999999999", b"[1.5e309]", b'{"a": {"b": [0.5, 1e309]}}'])
 def test_a_decimal_beyond_a_double_is_lost(number: bytes) -> None:
+    """clause: JSON-DECIMALS"""
     with pytest.raises(NumberLost, match=r"^a decimal is beyond the range of an IEEE double$"):
         decode(framed_every_way(number))
 
 
 @pytest.mark.parametrize("number", [DIGITS, b"-" + DIGITS, b"[" + DIGITS + b"]", b'{"a": ' + DIGITS + b"}"])
 def test_an_integer_of_thousands_of_digits_is_lost(number: bytes) -> None:
+    """clause: JSON-INTEGERS"""
     with pytest.raises(NumberLost, match=r"^an integer has too many digits to be kept exactly$"):
         decode(number)
 
@@ -157,6 +164,7 @@ def test_no_error_repeats_what_stood_there() -> None:
     ids=repr,
 )
 def test_a_value_is_written_by_one_rule(value: Any, payload: bytes) -> None:
+    """clause: JSON-OUT-TEXT, JSON-OUT-NUMBERS"""
     assert encode(value) == payload
 
 
@@ -193,6 +201,7 @@ def test_a_value_nested_too_deep_is_a_recursion_error() -> None:
     ],
 )
 def test_lone_surrogates_become_replacement_characters(text: str, clean: str) -> None:
+    """clause: JSON-OUT-TEXT"""
     assert clean_text(text) == clean
 
 

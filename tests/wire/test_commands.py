@@ -136,6 +136,7 @@ def test_each_command_takes_all_that_the_protocol_gives_it(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", COMMANDS)
 def test_an_unknown_field_is_refused_by_name(kind: str) -> None:
+    """clause: ENV-FIELDS"""
     assert faults(kind, {**LEAST[kind], "bogus": 1}) == [
         (["bogus"], "Extra inputs are not permitted", "extra_forbidden")
     ]
@@ -143,6 +144,7 @@ def test_an_unknown_field_is_refused_by_name(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", COMMANDS)
 def test_an_unknown_field_that_is_null_is_refused_like_any_other(kind: str) -> None:
+    """clause: ENV-FIELDS, ENV-NULL"""
     assert faults(kind, {**LEAST[kind], "bogus": None}) == [
         (["bogus"], "Extra inputs are not permitted", "extra_forbidden")
     ]
@@ -168,6 +170,7 @@ OPTIONAL = [
 
 @pytest.mark.parametrize(("kind", "name"), OPTIONAL)
 def test_null_stands_for_an_absent_optional_field(kind: str, name: str) -> None:
+    """clause: ENV-NULL"""
     command = parsed(kind, {**LEAST[kind], name: None})
     assert not command.given(name)
     assert command == parsed(kind, LEAST[kind])
@@ -175,6 +178,7 @@ def test_null_stands_for_an_absent_optional_field(kind: str, name: str) -> None:
 
 @pytest.mark.parametrize("kind", ["create_agent", "run", "stream"])
 def test_null_is_a_value_of_deps(kind: str) -> None:
+    """clause: ENV-NULL"""
     assert parsed(kind, {**LEAST[kind], "deps": None}).given("deps")
     assert not parsed(kind, LEAST[kind]).given("deps")
 
@@ -273,6 +277,7 @@ WRONG: list[tuple[str, dict[str, Any], list[str | int]]] = [
 
 @pytest.mark.parametrize(("kind", "fields", "loc"), WRONG, ids=lambda value: repr(value)[:60])
 def test_a_wrong_field_is_named_by_its_place(kind: str, fields: dict[str, Any], loc: list[str | int]) -> None:
+    """clause: ENV-FIELDS, AGENT-SHAPE, STREAM-WRONG"""
     assert faults(kind, fields)[0][0] == loc
 
 
@@ -312,11 +317,13 @@ TEXTS: list[tuple[str, dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("kind", "fields", "text"), TEXTS, ids=lambda value: repr(value)[:60])
 def test_a_rule_of_our_own_says_what_to_do(kind: str, fields: dict[str, Any], text: str) -> None:
+    """clause: SCRIPT-CHUNKS, TOOL-PARAMETERS, AGENT-SHAPE, RUN-NOTHING"""
     assert refused(kind, fields).message == text
 
 
 @pytest.mark.parametrize("history", [None, []])
 def test_a_run_without_a_prompt_needs_something_to_carry_on(history: Any) -> None:
+    """clause: RUN-NOTHING"""
     assert faults("run", {"agent_id": "a", "message_history": history, "deferred_results": {}})[0][0] == ["prompt"]
     assert parsed("run", {"agent_id": "a", "message_history": [{}]}).prompt is None
     assert parsed("run", {"agent_id": "a", "deferred_results": {"c": {"retry": "x"}}}).prompt is None
@@ -340,6 +347,7 @@ def test_a_result_of_null_is_a_result() -> None:
 
 @pytest.mark.parametrize("secret", ["sk-secret-in-a-frame"])
 def test_no_error_repeats_what_the_parent_sent(secret: str) -> None:
+    """clause: ENV-NO-ECHO"""
     for kind, fields in (
         ("create_agent", creating(model={"name": "m", "api_key": [secret]})),
         ("create_agent", creating(model={"name": 1, "api_key": secret})),

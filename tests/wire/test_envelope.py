@@ -39,6 +39,7 @@ def test_each_known_type_is_opened(kind: str) -> None:
 
 @pytest.mark.parametrize("frame_id", GOOD_IDS, ids=lambda value: repr(value)[:20])
 def test_a_good_id_is_echoed_unchanged(frame_id: object) -> None:
+    """clause: ENV-ID"""
     found = opened({"type": "ping", "id": frame_id}).id
     assert (type(found), found) == (type(frame_id), frame_id)
     assert readable_id({"id": frame_id}) == frame_id
@@ -46,6 +47,7 @@ def test_a_good_id_is_echoed_unchanged(frame_id: object) -> None:
 
 @pytest.mark.parametrize("frame_id", BAD_IDS, ids=lambda value: repr(value)[:20])
 def test_an_id_that_cannot_be_used_is_answered_with_null(frame_id: object) -> None:
+    """clause: ENV-ID"""
     refused = refusal({"type": "ping", "id": frame_id})
     assert refused.id is None
     assert (refused.error.error_type, refused.error.message) == ("InvalidCommand", NEEDS_ID)
@@ -54,6 +56,7 @@ def test_an_id_that_cannot_be_used_is_answered_with_null(frame_id: object) -> No
 
 @pytest.mark.parametrize("value", [[], [{"type": "ping", "id": 1}], 1, "text", None, True, 1.5])
 def test_what_is_no_object_is_no_command(value: object) -> None:
+    """clause: ENV-OBJECT"""
     refused = refusal(value)
     assert refused.id is None
     assert refused.error.error_type == "InvalidCommand"
@@ -62,6 +65,7 @@ def test_what_is_no_object_is_no_command(value: object) -> None:
 
 @pytest.mark.parametrize("kind", [None, 1, True, ["ping"], {"ping": 1}])
 def test_a_type_that_is_no_string_is_answered_with_the_id(kind: object) -> None:
+    """clause: ENV-OBJECT"""
     refused = refusal({"type": kind, "id": 9})
     assert (refused.id, refused.error.error_type, refused.error.message) == (9, "InvalidCommand", NEEDS_TYPE)
     assert refused.error.details == [{"loc": ["type"], "msg": NEEDS_TYPE.removeprefix("type: "), "type": "missing"}]
@@ -69,12 +73,14 @@ def test_a_type_that_is_no_string_is_answered_with_the_id(kind: object) -> None:
 
 @pytest.mark.parametrize(("value", "frame_id"), [({"id": 3}, 3), ({}, None), ({"id": []}, None)])
 def test_a_missing_type_is_answered_with_the_id_that_can_be_read(value: Any, frame_id: object) -> None:
+    """clause: ENV-OBJECT"""
     refused = refusal(value)
     assert (refused.id, refused.error.message) == (frame_id, NEEDS_TYPE)
 
 
 @pytest.mark.parametrize("kind", ["", "Ping", "ping ", "results", "__class__"])
 def test_an_unknown_type_is_told_with_its_name(kind: str) -> None:
+    """clause: ENV-UNKNOWN"""
     refused = refusal({"type": kind, "id": "x"})
     assert (refused.id, refused.error.error_type) == ("x", "UnknownCommand")
     assert refused.error.message == f"there is no command of type {kind!r}"
@@ -87,6 +93,7 @@ def test_an_unknown_type_without_an_id_is_answered_with_null() -> None:
 
 
 def test_a_type_of_any_length_is_told_shortened() -> None:
+    """clause: ENV-UNKNOWN"""
     refused = refusal({"type": "t" * 100_000, "id": 1})
     assert refused.error.details == {"type": "t" * 256}
     assert len(refused.error.message) < 400

@@ -56,12 +56,14 @@ def fields_error(value: object, *prefix: str | int) -> WireError:
 
 
 def test_the_table_holds_every_error_type_of_the_protocol_and_no_other() -> None:
+    """clause: ERR-TYPES"""
     assert set(ERROR_TYPES) == set(RETRYABLE)
     assert len(ERROR_TYPES) == len(set(ERROR_TYPES))
 
 
 @pytest.mark.parametrize(("error_type", "retryable"), RETRYABLE.items())
 def test_each_error_type_says_whether_it_is_retryable(error_type: ErrorType, retryable: bool) -> None:
+    """clause: ERR-RETRYABLE"""
     error = WireError(error_type, "why")
     assert error.retryable is retryable
     assert (error.error_type, error.message, str(error)) == (error_type, "why", "why")
@@ -77,11 +79,13 @@ def test_one_error_can_say_otherwise() -> None:
 
 @pytest.mark.parametrize("status", [408, 409, 425, 429, 500, 502, 503, 504, 529, 599])
 def test_a_status_that_may_pass_is_retryable(status: int) -> None:
+    """clause: ERR-HTTP"""
     assert retryable_status(status)
 
 
 @pytest.mark.parametrize("status", [200, 400, 401, 403, 404, 410, 413, 422, 424, 426, 451, 499, 600])
 def test_a_status_that_stays_is_not_retryable(status: int) -> None:
+    """clause: ERR-HTTP"""
     assert not retryable_status(status)
 
 
@@ -96,6 +100,7 @@ def test_the_message_of_a_wrong_field_names_its_place(loc: list[str | int], text
 
 
 def test_each_wrong_field_is_told_and_its_value_is_not() -> None:
+    """clause: ENV-FIELDS, ENV-NO-ECHO"""
     error = fields_error({"number": "sk-secret", "inner": {"a": "sk-secret"}, "other": "sk-secret"})
     assert error.message == "number: Input should be a valid integer"
     assert error.details == [

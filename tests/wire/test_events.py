@@ -73,6 +73,7 @@ def test_a_text_too_long_says_how_much_is_missing(text: str, limit: int, short: 
 
 
 def test_the_message_of_an_error_has_a_limit() -> None:
+    """clause: ERR-BOUNDS"""
     frame = error_frame(1, WireError("ToolError", "m" * 100_000))
     assert len(frame["message"]) < events.MAX_MESSAGE_CHARACTERS + 50
 
@@ -83,6 +84,7 @@ def test_a_result_that_fits_leaves_as_it_is() -> None:
 
 @pytest.mark.parametrize("size", [MAX, MAX * 100])
 def test_a_result_too_long_becomes_an_error_of_its_id(size: int) -> None:
+    """clause: FRAME-OUT"""
     frame = result_frame("id", "x" * size, agent_id="a", usage=USAGE, messages=[], status="complete")
     error = sent(frame)
     assert (error["type"], error["id"], error["error_type"]) == ("error", "id", "ResultTooLarge")
@@ -100,6 +102,7 @@ def test_a_result_exactly_as_long_as_a_frame_is_sent() -> None:
 
 @pytest.mark.parametrize("result", [object(), {1, 2}, b"bytes", {"deep": object()}])
 def test_a_result_without_a_json_form_is_an_internal_error(result: object) -> None:
+    """clause: JSON-OUT-NONE"""
     error = sent(result_frame(5, result))
     assert (error["id"], error["error_type"]) == (5, "InternalError")
     assert error["message"].startswith("the answer cannot be written as JSON: ")
@@ -117,6 +120,7 @@ def test_an_error_with_details_without_a_json_form_still_leaves() -> None:
 
 
 def test_the_messages_of_an_error_are_the_first_to_go() -> None:
+    """clause: FRAME-OUT"""
     error = sent(
         error_frame(1, WireError("Cancelled", "m", details={"a": 1}), usage=USAGE, messages=[{"m": "x" * MAX}])
     )
@@ -138,6 +142,7 @@ def test_details_too_long_go_before_the_error_does() -> None:
 
 
 def test_details_without_bound_are_cut_to_a_preview() -> None:
+    """clause: ERR-BOUNDS"""
     error = sent(error_frame(1, WireError("ToolError", "m", details={"body": "d" * 10**6})), 2**20)
     assert set(error["details"]) == {"preview"}
     assert len(error["details"]["preview"]) <= events.MAX_DETAILS_BYTES
@@ -152,6 +157,7 @@ def test_a_message_too_long_for_the_frame_is_cut() -> None:
     "frame_id", [None, 2**63 - 1, -(2**63), "x" * 256, "\N{GRINNING FACE}" * 200, '"' * 256, "\x01" * 150]
 )
 def test_the_smallest_frame_has_room_for_an_error_of_each_id(frame_id: Any) -> None:
+    """clause: FRAME-OUT"""
     error = sent(error_frame(frame_id, WireError("UnexpectedModelBehavior", "m" * 5000, details="d" * 5000)))
     assert error["id"] == frame_id
 
@@ -163,5 +169,6 @@ def test_the_smallest_frame_has_room_for_the_names_a_parent_chose() -> None:
 
 
 def test_text_that_is_no_unicode_is_replaced() -> None:
+    """clause: JSON-OUT-TEXT"""
     assert sent(result_frame(1, "a\ud800"))["result"] == "a\ufffd"
     assert sent(error_frame(1, WireError("ToolError", "\udfff")))["message"] == "\ufffd"

@@ -31,22 +31,26 @@ def header(length: int) -> bytes:
     ids=repr,
 )
 def test_what_was_framed_comes_out_in_order(payloads: list[bytes]) -> None:
+    """clause: FRAME-LENGTH, FRAME-SPLIT"""
     assert fed_every_way(b"".join(map(encode_frame, payloads)), MAX) == payloads
 
 
 def test_a_thousand_frames_in_one_read_are_a_thousand_payloads() -> None:
+    """clause: FRAME-SPLIT"""
     payloads = [str(number).encode() for number in range(1000)]
     assert fed_every_way(b"".join(map(encode_frame, payloads)), MAX) == payloads
 
 
 @pytest.mark.parametrize("before", [b"", encode_frame(b"one")])
 def test_a_frame_of_zero_length_is_ignored(before: bytes) -> None:
+    """clause: FRAME-EMPTY"""
     events = fed_every_way(before + header(0) * 3 + encode_frame(b"two"), MAX)
     assert events == ([b"one"] if before else []) + [b"two"]
 
 
 @pytest.mark.parametrize("length", [MAX + 1, MAX * 2, MAX * 8])
 def test_a_frame_too_long_is_reported_and_skipped_and_the_next_one_works(length: int) -> None:
+    """clause: FRAME-OVERSIZE"""
     events = fed_every_way(header(length) + b"\x01" * length + encode_frame(b"next"), MAX)
     assert events == [Oversize(length), b"next"]
 
@@ -56,6 +60,7 @@ def test_a_frame_of_the_greatest_length_is_accepted() -> None:
 
 
 def test_a_frame_too_long_is_reported_as_soon_as_its_length_is_there() -> None:
+    """clause: FRAME-OVERSIZE"""
     decoder = FrameDecoder(MAX)
     pieces = [list(decoder.receive(piece)) for piece in byte_by_byte(header(MAX + 1))]
     assert pieces == [[], [], [], [Oversize(MAX + 1)]]
@@ -74,6 +79,7 @@ def test_bytes_that_are_skipped_are_not_read_as_frames() -> None:
 
 @pytest.mark.parametrize("length", [MAX * 8 + 1, 2**31, 2**32 - 1])
 def test_a_length_beyond_the_bound_means_that_the_framing_is_lost(length: int) -> None:
+    """clause: FRAME-LOST"""
     (event,) = fed_every_way(header(length) + encode_frame(b"never"), MAX)
     assert isinstance(event, FramingLost)
     assert (event.length, event.is_text) == (length, False)
@@ -83,6 +89,7 @@ def test_a_length_beyond_the_bound_means_that_the_framing_is_lost(length: int) -
     "text", [b"GET / HTTP/1.1\r\n", b'{"type": "ping"}\n', b"\t\t\t\t", b"\n\r\v\f", b" ~ ~", b"    "]
 )
 def test_plain_text_where_a_length_belongs_means_that_the_framing_is_lost(text: bytes) -> None:
+    """clause: FRAME-LOST"""
     (event,) = fed_every_way(text, MAX)
     assert isinstance(event, FramingLost)
     assert event.is_text
@@ -125,6 +132,7 @@ def test_nothing_is_heard_after_the_framing_was_lost() -> None:
 
 @pytest.mark.parametrize("cut", range(1, 12))
 def test_an_input_that_ends_inside_a_frame_is_torn(cut: int) -> None:
+    """clause: FRAME-TRUNCATED"""
     frame = encode_frame(b"12345678")
     assert fed([frame[:cut]], MAX)[1].inside_frame
     assert fed(byte_by_byte(frame[:cut]), MAX)[1].inside_frame
@@ -132,11 +140,13 @@ def test_an_input_that_ends_inside_a_frame_is_torn(cut: int) -> None:
 
 @pytest.mark.parametrize("data", [b"", header(0), encode_frame(b"x"), encode_frame(b"x") * 3])
 def test_an_input_that_ends_between_frames_is_not_torn(data: bytes) -> None:
+    """clause: FRAME-TRUNCATED"""
     assert not fed([data], MAX)[1].inside_frame
     assert not fed(byte_by_byte(data), MAX)[1].inside_frame
 
 
 def test_an_input_that_ends_inside_what_is_skipped_is_torn() -> None:
+    """clause: FRAME-TRUNCATED"""
     assert fed([header(MAX + 1) + b"." * MAX], MAX)[1].inside_frame
     assert not fed([header(MAX + 1) + b"." * (MAX + 1)], MAX)[1].inside_frame
 
@@ -151,6 +161,7 @@ def test_no_bytes_change_nothing() -> None:
 
 @pytest.mark.parametrize("length", [2**20, 2**26])
 def test_a_length_alone_allocates_nothing(length: int) -> None:
+    """clause: FRAME-LENGTH"""
     decoder = FrameDecoder(length)
     tracemalloc.start()
     try:
@@ -162,6 +173,7 @@ def test_a_length_alone_allocates_nothing(length: int) -> None:
 
 
 def test_skipping_a_frame_holds_none_of_it() -> None:
+    """clause: FRAME-OVERSIZE"""
     decoder = FrameDecoder(2**20)
     piece = bytes(65_536)
     assert list(decoder.receive(header(2**22))) == [Oversize(2**22)]

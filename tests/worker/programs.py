@@ -28,8 +28,8 @@ def run_program(
     source: str, *arguments: str, seconds: float = SECONDS, **how: Any
 ) -> subprocess.CompletedProcess[bytes]:
     """Run `source` to its end, which must come in time."""
-    options: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **how}
-    done: subprocess.CompletedProcess[bytes] = subprocess.run(
-        program(source, *arguments), env=environment(), timeout=seconds, check=False, **options
-    )
+    options: Any = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **how}
+    command = program(source, *arguments)
+    run: Any = subprocess.run
+    done: subprocess.CompletedProcess[bytes] = run(command, env=environment(), timeout=seconds, check=False, **options)
     return done

@@ -14,12 +14,15 @@ def waiting_call(calls: PendingCalls, run_id: Any = 1, wanted: Wanted = "tool_re
 
 
 def test_call_ids_count_and_are_never_used_twice() -> None:
+    """clause: CALL-ID"""
     calls = PendingCalls()
     assert [calls.new_call_id() for _ in range(12)] == [str(number) for number in range(1, 13)]
 
 
 @pytest.mark.parametrize("wanted", ["tool_result", "approval"])
 def test_an_answer_finds_the_call_that_waits_for_it(wanted: Wanted) -> None:
+    """clause: CALL-ANSWER"""
+
     async def main() -> None:
         calls = PendingCalls()
         first, second = waiting_call(calls, 1, wanted), waiting_call(calls, 1, wanted)
@@ -30,6 +33,8 @@ def test_an_answer_finds_the_call_that_waits_for_it(wanted: Wanted) -> None:
 
 
 def test_an_answer_to_a_call_that_is_over_crossed_its_end() -> None:
+    """clause: CALL-LATE"""
+
     async def main() -> None:
         calls = PendingCalls()
         waiting = waiting_call(calls)
@@ -41,6 +46,8 @@ def test_an_answer_to_a_call_that_is_over_crossed_its_end() -> None:
 
 
 def test_a_second_answer_in_the_same_breath_crossed_the_first() -> None:
+    """clause: CALL-LATE"""
+
     async def main() -> None:
         calls = PendingCalls()
         waiting = waiting_call(calls)
@@ -72,6 +79,8 @@ def test_a_second_answer_in_the_same_breath_crossed_the_first() -> None:
     ],
 )
 def test_an_answer_to_a_call_that_was_never_made_is_for_none(call_id: str) -> None:
+    """clause: CALL-UNKNOWN"""
+
     async def main() -> None:
         calls = PendingCalls()
         waiting_call(calls)
@@ -84,6 +93,8 @@ def test_an_answer_to_a_call_that_was_never_made_is_for_none(call_id: str) -> No
 
 @pytest.mark.parametrize(("made_for", "answered_for"), [(1, 2), (1, "1"), ("1", 1), ("a", "A")])
 def test_an_answer_for_another_run_is_for_none(made_for: Any, answered_for: Any) -> None:
+    """clause: CALL-UNKNOWN"""
+
     async def main() -> None:
         calls = PendingCalls()
         waiting = waiting_call(calls, made_for)
@@ -95,6 +106,8 @@ def test_an_answer_for_another_run_is_for_none(made_for: Any, answered_for: Any)
 
 
 def test_a_result_for_a_call_whose_approval_is_open_is_for_none() -> None:
+    """clause: CALL-UNKNOWN"""
+
     async def main() -> None:
         calls = PendingCalls()
         waiting = waiting_call(calls, wanted="approval")

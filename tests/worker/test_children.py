@@ -35,6 +35,7 @@ def test_a_process_without_children_has_no_descendants() -> None:
 
 
 def test_a_child_that_ends_itself_in_good_order_may() -> None:
+    """clause: LIFE-CHILDREN"""
     source = """
 process, _ = child(SLEEPER)
 assert children.descendants() == {process.pid}
@@ -45,6 +46,7 @@ print(json.dumps(process.wait()))
 
 
 def test_a_child_that_ignores_the_request_is_killed() -> None:
+    """clause: LIFE-CHILDREN"""
     source = """
 process, _ = child(STUBBORN)
 children.end_descendants()
@@ -55,6 +57,7 @@ print(json.dumps(process.wait()))
 
 @pytest.mark.parametrize("session", ["True", "False"])
 def test_a_grandchild_whose_parent_has_ended_is_found_and_ended(session: str) -> None:
+    """clause: LIFE-CHILDREN"""
     source = f"""
 children.adopt_orphans()
 start = "p = subprocess.Popen([sys.executable, '-c', %r], start_new_session={session})" % SLEEPER

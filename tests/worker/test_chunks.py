@@ -27,6 +27,7 @@ def data(queue: ChunkQueue) -> list[object]:
 
 
 def test_without_credit_in_the_command_chunks_go_out_as_they_come() -> None:
+    """clause: STREAM-OPEN"""
     queue = ChunkQueue(None, LONG)
     for number, piece in enumerate(("Hel", "lo", "!")):
         queue.add("text", 1, piece)
@@ -35,6 +36,7 @@ def test_without_credit_in_the_command_chunks_go_out_as_they_come() -> None:
 
 
 def test_deltas_that_wait_are_joined_into_one_chunk() -> None:
+    """clause: STREAM-JOIN"""
     queue = ChunkQueue(0, LONG)
     for piece in ("Hel", "lo", " ", "world"):
         queue.add("text", 1, piece)
@@ -45,6 +47,7 @@ def test_deltas_that_wait_are_joined_into_one_chunk() -> None:
 
 @pytest.mark.parametrize("kind", ["text", "thinking"])
 def test_deltas_of_two_steps_are_never_joined(kind: str) -> None:
+    """clause: STREAM-JOIN"""
     queue = ChunkQueue(None, LONG)
     queue.add(kind, 1, "a")
     queue.add(kind, 2, "b")
@@ -72,6 +75,7 @@ def test_tool_calls_are_never_joined() -> None:
 
 
 def test_each_chunk_costs_one_credit() -> None:
+    """clause: STREAM-CREDIT"""
     queue = ChunkQueue(2, LONG)
     for step in range(1, 6):
         queue.add("text", step, str(step))
@@ -109,6 +113,7 @@ def test_a_grant_to_a_stream_without_flow_control_does_not_limit_it() -> None:
 
 
 def test_what_waited_leaves_when_nobody_can_give_credit_any_more() -> None:
+    """clause: LIFE-EOF"""
     queue = ChunkQueue(0, LONG)
     queue.add("text", 1, "a")
     queue.add("text", 2, "b")
@@ -117,6 +122,7 @@ def test_what_waited_leaves_when_nobody_can_give_credit_any_more() -> None:
 
 
 def test_seq_counts_without_a_gap_over_all_kinds() -> None:
+    """clause: STREAM-SEQ"""
     queue = ChunkQueue(3, LONG)
     seqs: list[int] = []
     for step, kind in enumerate(("text", "thinking", "tool_call", "tool_return", "output"), start=1):
@@ -127,6 +133,7 @@ def test_seq_counts_without_a_gap_over_all_kinds() -> None:
 
 
 def test_a_text_too_long_for_a_frame_is_split_and_each_piece_costs_credit() -> None:
+    """clause: STREAM-SPLIT"""
     queue = ChunkQueue(2, 4)
     queue.add("text", 1, "0123456789")
     assert data(queue) == ["0123", "4567"]
@@ -152,6 +159,7 @@ def test_a_frame_without_room_still_carries_a_character(most: int) -> None:
 
 
 def test_of_growing_outputs_the_latest_stands_for_those_before_it() -> None:
+    """clause: STREAM-OUTPUT"""
     queue = ChunkQueue(0, LONG)
     for value in ({"a": 1}, {"a": 12}, {"a": 123}):
         queue.add("output", 1, value)

@@ -81,6 +81,7 @@ def parent(options: Options | None = None) -> Generator[Parent]:
 @KINDS
 @pytest.mark.parametrize("agent", AGENTS)
 def test_a_run_can_be_cancelled_at_every_moment(agent: str, kind: str) -> None:
+    """clause: RUN-CANCEL, CALL-CANCEL"""
     with parent() as someone:
         for moment in range(MOMENTS):
             someone.frames.clear()
@@ -101,6 +102,7 @@ def test_a_run_can_be_cancelled_at_every_moment(agent: str, kind: str) -> None:
 @KINDS
 @pytest.mark.parametrize("agent", AGENTS)
 def test_a_run_that_is_cancelled_at_any_moment_leaves_no_task(agent: str, kind: str) -> None:
+    """clause: RUN-CANCEL"""
     with parent() as someone:
         for moment in range(MOMENTS):
             someone.frames.clear()
@@ -113,6 +115,7 @@ def test_a_run_that_is_cancelled_at_any_moment_leaves_no_task(agent: str, kind: 
 
 @pytest.mark.parametrize("moment", range(0, MOMENTS, 3))
 def test_what_a_cancelled_run_sent_back_is_a_history_to_go_on_from(moment: int) -> None:
+    """clause: RUN-RESUME"""
     with parent() as someone:
         someone.start("stream", "looks")
         someone.floor.turns(moment)
@@ -123,6 +126,7 @@ def test_what_a_cancelled_run_sent_back_is_a_history_to_go_on_from(moment: int) 
 
 
 def test_a_timeout_of_a_millisecond_is_a_timeout_and_leaves_nothing() -> None:
+    """clause: RUN-TIMEOUT"""
     with parent() as someone:
         someone.start("run", "waits", timeout_ms=1)
         assert someone.terminal("r")["error_type"] == "Timeout"
@@ -131,6 +135,7 @@ def test_a_timeout_of_a_millisecond_is_a_timeout_and_leaves_nothing() -> None:
 
 @KINDS
 def test_calls_beyond_the_bound_wait_until_answers_come(kind: str) -> None:
+    """clause: TOOL-PARALLEL"""
     with parent(Options(max_tool_calls=1)) as someone:
         someone.start(kind, "looks")
         someone.floor.turns(60)
@@ -143,6 +148,7 @@ def test_calls_beyond_the_bound_wait_until_answers_come(kind: str) -> None:
 
 
 def test_more_runs_than_the_bound_are_refused_and_may_come_again() -> None:
+    """clause: RUN-OVERLOADED"""
     with parent(Options(max_inflight=2)) as someone:
         for number in range(3):
             someone.send("run", number, agent_id="waits", prompt="go")
@@ -155,6 +161,7 @@ def test_more_runs_than_the_bound_are_refused_and_may_come_again() -> None:
 
 
 def test_a_parent_that_does_not_read_holds_up_chunks_and_joins_them() -> None:
+    """clause: OUT-MARKS, STREAM-JOIN"""
     with parent() as someone:
         someone.floor.desk.outbox.stall(HIGH_BYTES + 1)
         someone.start("stream", "talks")
@@ -168,6 +175,7 @@ def test_a_parent_that_does_not_read_holds_up_chunks_and_joins_them() -> None:
 
 @pytest.mark.parametrize("credit", [0, 1])
 def test_the_end_of_the_input_frees_what_waits_for_credit_and_ends_what_waits_for_answers(credit: int) -> None:
+    """clause: LIFE-EOF"""
     with parent() as someone:
         someone.send("stream", "s", agent_id="talks", prompt="go", credit=credit)
         someone.send("run", "w", agent_id="looks", prompt="go")

@@ -29,6 +29,7 @@ def claimed(exchanges: Exchanges, frame_id: Any = 1, kind: str = "run") -> Excha
 
 @pytest.mark.parametrize("frame_id", [0, 1, -1, "1", "x" * 256])
 def test_an_id_is_claimed_once_until_it_is_settled(frame_id: Any) -> None:
+    """clause: ENV-REUSE"""
     exchanges, _ = table()
     exchange = claimed(exchanges, frame_id)
     assert exchange.is_open
@@ -39,6 +40,7 @@ def test_an_id_is_claimed_once_until_it_is_settled(frame_id: Any) -> None:
 
 
 def test_a_number_and_its_text_are_different_ids() -> None:
+    """clause: ENV-ID"""
     exchanges, outbox = table()
     claimed(exchanges, 1).succeed("number")
     claimed(exchanges, "1")
@@ -47,6 +49,7 @@ def test_a_number_and_its_text_are_different_ids() -> None:
 
 
 def test_an_exchange_gets_exactly_one_terminal_frame() -> None:
+    """clause: ENV-ONE-TERMINAL"""
     exchanges, outbox = table()
     exchange = claimed(exchanges)
     assert exchange.settle(result_frame(1, "first"))
@@ -58,6 +61,7 @@ def test_an_exchange_gets_exactly_one_terminal_frame() -> None:
 
 
 def test_no_frame_with_an_id_follows_its_terminal_frame() -> None:
+    """clause: ENV-ONE-TERMINAL"""
     exchanges, outbox = table()
     exchange = claimed(exchanges)
     assert exchange.send(b'{"type":"chunk"}')
@@ -94,6 +98,7 @@ def test_an_error_takes_what_is_known_of_the_run_with_it() -> None:
 
 
 def test_a_result_too_long_is_settled_as_an_error() -> None:
+    """clause: FRAME-OUT"""
     exchanges, outbox = table()
     claimed(exchanges).succeed("x" * MAX)
     (frame,) = outbox.frames
@@ -108,6 +113,7 @@ def test_a_frame_without_an_exchange_can_be_said_at_any_time() -> None:
 
 
 def test_of_many_threads_that_settle_one_exchange_one_wins() -> None:
+    """clause: ENV-ONE-TERMINAL"""
     exchanges, outbox = table()
     for number in range(200):
         exchange = claimed(exchanges)

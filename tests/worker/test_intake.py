@@ -46,6 +46,7 @@ class FrontDesk(Desk):
 
 
 def test_commands_go_to_the_loop_in_the_order_in_which_they_came() -> None:
+    """clause: ENV-PIPELINE"""
     desk = FrontDesk()
     assert desk.send(*({"type": "stats", "id": number} for number in range(5)))
     items = desk.items()
@@ -63,6 +64,7 @@ def test_a_command_is_claimed_before_the_loop_sees_it() -> None:
 
 @pytest.mark.parametrize("kind", ["tool_result", "approval", "credit"])
 def test_an_answer_to_a_run_claims_nothing(kind: str) -> None:
+    """clause: ENV-ANSWERS"""
     desk = FrontDesk()
     desk.send({"type": "run", "id": 7, "agent_id": "a"}, {"type": kind, "id": 7})
     _, answer = desk.items()
@@ -72,6 +74,7 @@ def test_an_answer_to_a_run_claims_nothing(kind: str) -> None:
 
 
 def test_a_ping_is_answered_here() -> None:
+    """clause: LIFE-PING"""
     desk = FrontDesk()
     desk.send({"type": "ping", "id": 1})
     assert desk.frames == [{"type": "result", "id": 1, "result": PONG}]
@@ -87,6 +90,7 @@ def test_a_ping_with_a_wrong_field_goes_where_fields_are_checked() -> None:
 
 
 def test_an_id_in_use_is_refused_without_it() -> None:
+    """clause: ENV-DUPLICATE"""
     desk = FrontDesk()
     desk.send({"type": "run", "id": 7}, {"type": "ping", "id": 7}, {"type": "run", "id": "7"})
     (frame,) = desk.frames
@@ -96,6 +100,7 @@ def test_an_id_in_use_is_refused_without_it() -> None:
 
 @pytest.mark.parametrize("kind", ["nothing", 5, None])
 def test_a_refused_command_whose_id_is_in_use_is_answered_with_null(kind: object) -> None:
+    """clause: ENV-ONE-TERMINAL"""
     desk = FrontDesk()
     desk.send({"type": "run", "id": 7}, {"type": kind, "id": 7})
     (frame,) = desk.frames
@@ -138,6 +143,7 @@ def test_a_frame_that_is_no_command_is_told_why(payload: bytes, error_type: str,
 
 @pytest.mark.parametrize("number", [b"1e400", b"9" * 5000])
 def test_a_number_that_cannot_be_kept_is_refused_with_the_id(number: bytes) -> None:
+    """clause: JSON-INTEGERS, JSON-DECIMALS"""
     desk = FrontDesk()
     desk.raw(b'{"type": "run", "id": "r", "deps": ' + number + b"}")
     (frame,) = desk.frames
@@ -146,6 +152,7 @@ def test_a_number_that_cannot_be_kept_is_refused_with_the_id(number: bytes) -> N
 
 @pytest.mark.parametrize("kind", [b"[]", b"{}", b"null", b"1", b"[{}]", b'"nothing"'])
 def test_a_number_that_cannot_be_kept_is_refused_whatever_the_type_is(kind: bytes) -> None:
+    """clause: JSON-DECIMALS"""
     desk = FrontDesk()
     desk.raw(b'{"type": ' + kind + b', "id": 5, "n": 1e400}')
     (frame,) = desk.frames
@@ -155,6 +162,7 @@ def test_a_number_that_cannot_be_kept_is_refused_whatever_the_type_is(kind: byte
 @pytest.mark.parametrize("kind", ["tool_result", "approval", "credit"])
 @pytest.mark.parametrize("running", [True, False])
 def test_a_number_that_cannot_be_kept_in_an_answer_is_never_the_end_of_its_run(kind: str, running: bool) -> None:
+    """clause: ENV-ANSWERS"""
     desk = FrontDesk()
     if running:
         desk.send({"type": "run", "id": 7})
@@ -165,6 +173,7 @@ def test_a_number_that_cannot_be_kept_in_an_answer_is_never_the_end_of_its_run(k
 
 
 def test_a_frame_too_long_is_told_with_both_lengths() -> None:
+    """clause: FRAME-OVERSIZE"""
     desk = FrontDesk()
     desk.intake.heard([Oversize(MAX + 1)])
     (frame,) = desk.frames
@@ -180,6 +189,7 @@ def test_a_frame_too_long_is_told_with_both_lengths() -> None:
     [(b"GET ", "plain text came where a frame's length belongs"), (b"\xff" * 4, "no frame can be that long")],
 )
 def test_lost_framing_is_fatal_and_says_what_to_use(header: bytes, reason: str) -> None:
+    """clause: FRAME-LOST"""
     desk = FrontDesk()
     desk.intake.heard([FramingLost(header)])
     (frame,) = desk.frames
@@ -192,6 +202,7 @@ def test_lost_framing_is_fatal_and_says_what_to_use(header: bytes, reason: str) 
 
 
 def test_an_input_that_broke_off_is_told_before_the_end() -> None:
+    """clause: FRAME-TRUNCATED"""
     desk = FrontDesk()
     desk.intake.ended(truncated=True)
     (frame,) = desk.frames
@@ -229,6 +240,7 @@ def test_a_parent_that_never_reads_is_not_read_either() -> None:
 
 
 def test_a_blocked_loop_stops_the_reading_until_half_of_it_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """clause: IN-BOUND"""
     monkeypatch.setattr(intakes, "INBOX_BYTES", 100)
     desk = FrontDesk()
     resumed: list[str] = []

@@ -16,6 +16,7 @@ HELD = {
     ("how", "cpu"), [("a call that waits", False), ("a call that computes", True), ("a loop", True), ("a loop", False)]
 )
 def test_a_process_that_cannot_turn_is_ended_with_our_status(how: str, cpu: bool) -> None:
+    """clause: LIFE-HELD, LIFE-WATCHDOG"""
     source = f"from axon_port.worker.last_resort import ExitTimer\nExitTimer(70, cpu={cpu}).arm(0.1)\n{HELD[how]}"
     assert run_program(source).returncode == 70
 

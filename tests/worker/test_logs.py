@@ -56,6 +56,7 @@ def logger() -> tuple[logging.Logger, Sink]:
 
 
 def test_a_log_frame_says_when_who_and_what() -> None:
+    """clause: EVT-LOG"""
     sink = Sink()
     sink.sink.write("warning", "some.logger", "hello", fields={"n": 1}, traceback="Traceback", created=1700000000.5)
     assert sink.frames == [
@@ -73,6 +74,7 @@ def test_a_log_frame_says_when_who_and_what() -> None:
 
 @pytest.mark.parametrize("least", logs.LEVELS)
 def test_only_what_is_severe_enough_is_sent(least: str) -> None:
+    """clause: LOG-LEVEL"""
     sink = Sink(least)
     for level in logs.LEVELS:
         sink.sink.write(level, "x", level)
@@ -82,12 +84,14 @@ def test_only_what_is_severe_enough_is_sent(least: str) -> None:
 
 @pytest.mark.parametrize(("level", "count"), [("debug", 1), ("info", 1), ("warning", 1), ("error", 0), ("critical", 0)])
 def test_printed_lines_are_information_that_only_errors_silence(level: str, count: int) -> None:
+    """clause: LOG-LEVEL"""
     sink = Sink(level)
     sink.sink.line("stdout", b"printed")
     assert [(frame["level"], frame["logger"]) for frame in sink.frames] == [("info", "stdout")] * count
 
 
 def test_a_log_of_a_run_carries_its_id_until_its_terminal_frame() -> None:
+    """clause: LOG-RUN"""
     sink = Sink()
     exchange = sink.exchange()
     tag = RunTag(exchange, "agent")
@@ -102,6 +106,7 @@ def test_a_log_of_a_run_carries_its_id_until_its_terminal_frame() -> None:
 
 
 def test_logs_never_hold_up_replies_and_what_was_dropped_is_counted() -> None:
+    """clause: LOG-DROPPED"""
     sink = Sink()
     sink.outbox.stall(WAITING_BYTES + 1)
     for _ in range(3):
@@ -121,6 +126,7 @@ def test_logs_never_hold_up_replies_and_what_was_dropped_is_counted() -> None:
 
 
 def test_a_message_has_a_limit() -> None:
+    """clause: LOG-BOUNDS"""
     sink = Sink()
     sink.sink.write("info", "x", "m" * 10**6, traceback="t" * 10**6)
     (frame,) = sink.frames
@@ -130,6 +136,7 @@ def test_a_message_has_a_limit() -> None:
 
 @pytest.mark.parametrize("limit", [1024, 2048, 10_000])
 def test_a_log_is_never_longer_than_a_frame(limit: int) -> None:
+    """clause: FRAME-OUT"""
     sink = Sink(max_frame_bytes=limit)
     tag = RunTag(sink.exchange("i" * 256), "a" * 200)
     sink.sink.write("info", "logger", '"' * 8000, fields={"f": "x" * 9000}, traceback="t" * 9000, tag=tag)
@@ -141,6 +148,7 @@ def test_a_log_is_never_longer_than_a_frame(limit: int) -> None:
 
 @pytest.mark.parametrize("line", [b"x" * LINE_BYTES, b'"' * LINE_BYTES, b"\x01" * LINE_BYTES, b"\xff" * LINE_BYTES])
 def test_a_printed_line_makes_frames_of_at_most_64_kib(line: bytes) -> None:
+    """clause: LOG-LINES"""
     sink = Sink()
     with pipe() as ends:
         capture = Capture(ends.read_fd, "stdout", sink.sink)
@@ -156,6 +164,7 @@ def test_a_printed_line_makes_frames_of_at_most_64_kib(line: bytes) -> None:
     [({"key": KEY, "list": [f"a {KEY}"]}, None), (None, f"Traceback\n  {KEY}\n"), ({"key": KEY}, KEY)],
 )
 def test_no_key_is_logged(fields: Any, traceback: str | None) -> None:
+    """clause: SEC-KEYS"""
     sink = Sink()
     sink.redactor.learn(KEY)
     sink.sink.write("info", "x", f"the key is {KEY}", fields=fields, traceback=traceback)
@@ -166,6 +175,7 @@ def test_no_key_is_logged(fields: Any, traceback: str | None) -> None:
 
 @pytest.mark.parametrize("kept", [8, 20, len(KEY) - 1])
 def test_a_key_that_a_limit_cuts_in_two_leaves_nothing_of_itself(kept: int) -> None:
+    """clause: SEC-KEYS"""
     sink = Sink()
     sink.redactor.learn(KEY)
     sink.sink.write("info", "x", "m" * (MAX_MESSAGE_CHARACTERS - kept) + KEY)
@@ -256,6 +266,7 @@ def test_a_record_with_any_text_is_sent(logger: tuple[logging.Logger, Sink], tex
 
 
 def test_a_record_of_a_run_knows_it(logger: tuple[logging.Logger, Sink]) -> None:
+    """clause: LOG-RUN"""
     log, sink = logger
     token = current_run.set(RunTag(sink.exchange(), "agent"))
     try:
@@ -269,6 +280,7 @@ def test_a_record_of_a_run_knows_it(logger: tuple[logging.Logger, Sink]) -> None
 
 
 def test_installing_sends_logging_and_warnings_to_the_sink() -> None:
+    """clause: LOG-RECORDS"""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     chatty = {name: logging.getLogger(name).level for name in ("httpx", "openai")}
@@ -323,6 +335,7 @@ def captured(*pieces: bytes) -> list[str]:
     ],
 )
 def test_what_is_printed_arrives_line_by_line(pieces: list[bytes], lines: list[str]) -> None:
+    """clause: LOG-LINES"""
     assert captured(*pieces) == lines
 
 

@@ -42,6 +42,7 @@ def writing(ends: Ends) -> Generator[tuple[Outbox, list[str]]]:
 @KINDS
 @pytest.mark.parametrize("length", [0, 1, 100, 4091, 4092, 4093, 65_531, 65_532, 65_536, 314_159])
 def test_a_frame_of_any_length_arrives_whole(size: int | None, blocking: bool, length: int) -> None:
+    """clause: OUT-WRITER"""
     payload = bytes(number % 251 for number in range(length))
     with pipe(size=size, blocking=blocking) as ends, writing(ends) as (outbox, _):
         outbox.put(payload)
@@ -52,6 +53,7 @@ def test_a_frame_of_any_length_arrives_whole(size: int | None, blocking: bool, l
 
 @KINDS
 def test_frames_arrive_in_the_order_in_which_they_were_put(size: int | None, blocking: bool) -> None:
+    """clause: OUT-WRITER"""
     payloads = [f"{number}:".encode() + b"x" * (number * 37 % 9000) for number in range(300)]
     with pipe(size=size, blocking=blocking) as ends, writing(ends) as (outbox, _):
         for payload in payloads:
@@ -72,6 +74,7 @@ def test_a_parent_that_reads_byte_by_byte_gets_whole_frames() -> None:
 
 @KINDS
 def test_of_eight_threads_that_write_at_once_nothing_interleaves(size: int | None, blocking: bool) -> None:
+    """clause: OUT-WRITER"""
     each = 150
 
     def payload(thread: int, number: int) -> bytes:
@@ -119,6 +122,7 @@ def test_putting_a_frame_never_waits_for_the_reader(size: int | None, blocking: 
 
 
 def test_small_frames_that_wait_leave_in_few_writes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """clause: OUT-WRITER"""
     calls: list[int] = []
     writev = os.writev
 
@@ -203,6 +207,7 @@ def test_whoever_wants_room_is_called_once_and_only_when_there_is_some() -> None
 
 
 def test_a_producer_waits_above_the_high_mark_and_goes_on_below_the_low_one() -> None:
+    """clause: OUT-MARKS"""
     with pipe() as ends, writing(ends) as (outbox, _):
 
         async def main() -> None:
@@ -284,6 +289,7 @@ def test_the_marks_stand_in_their_order() -> None:
 
 
 def test_frames_can_go_to_a_file(tmp_path: Path) -> None:
+    """clause: STDIO-KINDS"""
     path = tmp_path / "answers.bin"
     payloads = [b"a", b"b" * 100_000, b"c"]
     with path.open("wb") as file:
@@ -297,6 +303,7 @@ def test_frames_can_go_to_a_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("blocking", [True, False])
 def test_frames_can_go_to_a_socket(blocking: bool) -> None:
+    """clause: STDIO-KINDS"""
     ours, theirs = socket.socketpair()
     payloads = [b"a", b"b" * 1_000_000, b"c"]
     with ours, theirs:
@@ -315,6 +322,7 @@ def test_frames_can_go_to_a_socket(blocking: bool) -> None:
 
 
 def test_the_flags_of_the_descriptor_stay_as_they_are() -> None:
+    """clause: STDIO-KINDS"""
     for blocking in (True, False):
         with pipe(size=SMALL_PIPE, blocking=blocking) as ends, writing(ends) as (outbox, _):
             outbox.put(b"x" * 50_000)

@@ -87,6 +87,7 @@ def test_a_frame_is_heard_as_soon_as_it_is_whole() -> None:
     ],
 )
 def test_the_end_of_the_input_says_whether_it_broke_off(data: bytes, truncated: bool) -> None:
+    """clause: FRAME-TRUNCATED"""
     with pipe() as ends, reading(ends.read_fd) as (_, ear, _output):
         if data:
             os.write(ends.write_fd, data)
@@ -105,6 +106,7 @@ def test_an_input_that_was_never_there_has_ended() -> None:
 
 
 def test_an_input_that_does_not_block_is_read_like_any_other() -> None:
+    """clause: STDIO-KINDS"""
     with pipe() as ends:
         os.set_blocking(ends.read_fd, False)
         with reading(ends.read_fd) as (_, ear, _output):
@@ -115,6 +117,7 @@ def test_an_input_that_does_not_block_is_read_like_any_other() -> None:
 
 
 def test_a_file_is_read_to_its_end(tmp_path: Path) -> None:
+    """clause: STDIO-KINDS"""
     path = tmp_path / "commands.bin"
     payloads = [b"a", b"b" * (READ_BYTES + 1), b"c"]
     path.write_bytes(b"".join(map(encode_frame, payloads)))
@@ -123,6 +126,7 @@ def test_a_file_is_read_to_its_end(tmp_path: Path) -> None:
 
 
 def test_a_socket_is_read_to_its_end() -> None:
+    """clause: STDIO-KINDS"""
     ours, theirs = socket.socketpair()
     with ours, theirs, reading(ours.fileno()) as (_, ear, _output):
         theirs.sendall(encode_frame(b"x"))
@@ -181,6 +185,7 @@ def test_the_end_of_the_input_is_heard_after_a_rest() -> None:
 
 
 def test_a_closed_output_is_noticed_without_writing_to_it() -> None:
+    """clause: LIFE-STDOUT"""
     with pipe() as ends, reading(ends.read_fd) as (_, ear, output):
         output.close_read()
         assert ear.next() == "gone"
@@ -189,6 +194,7 @@ def test_a_closed_output_is_noticed_without_writing_to_it() -> None:
 
 
 def test_a_closed_output_is_noticed_after_the_end_of_the_input() -> None:
+    """clause: LIFE-STDOUT"""
     with pipe() as ends, reading(ends.read_fd) as (_, ear, output):
         ends.close_write()
         assert ear.next() == ("ended", False)
@@ -197,6 +203,7 @@ def test_a_closed_output_is_noticed_after_the_end_of_the_input() -> None:
 
 
 def test_signals_are_heard_by_number() -> None:
+    """clause: LIFE-SIGNAL"""
     with pipe() as ends, reading(ends.read_fd) as (reader, ear, _):
         os.write(reader.signal_fd, bytes([15, 2]))
         assert [ear.next(), ear.next()] == [("signal", 15), ("signal", 2)]

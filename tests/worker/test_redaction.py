@@ -31,6 +31,7 @@ def knowing(*secrets: str) -> Redactor:
     ],
 )
 def test_a_key_is_taken_out_of_a_text(text: str, redacted: str) -> None:
+    """clause: SEC-KEYS"""
     assert knowing(KEY).text(text) == redacted
 
 
@@ -77,6 +78,7 @@ def test_values_are_redacted_at_any_depth_and_keys_of_objects_stay() -> None:
     ],
 )
 def test_a_key_of_the_environment_is_known_by_its_name(name: str) -> None:
+    """clause: SEC-KEYS"""
     assert Redactor({name: KEY}).text(KEY) == REPLACEMENT
 
 
@@ -102,6 +104,7 @@ def test_a_frame_without_a_key_is_not_touched() -> None:
     "key", [KEY, 'with "quotes" and \\', "with\nlines\x01", "\u00fcml\u00e4ut-key", "\N{GRINNING FACE}" * 8]
 )
 def test_a_key_is_taken_out_of_a_frame_however_json_writes_it(key: str) -> None:
+    """clause: SEC-KEYS"""
     frame = {"type": "error", "id": 1, "message": f"no: {key}", "details": {"body": [key, {"name": key}]}}
     redacted = framed(knowing(key), frame)
     assert redacted["message"] == f"no: {REPLACEMENT}"
@@ -109,6 +112,7 @@ def test_a_key_is_taken_out_of_a_frame_however_json_writes_it(key: str) -> None:
 
 
 def test_words_ids_and_names_of_the_protocol_stay() -> None:
+    """clause: SEC-KEYS"""
     secret = "tool_call"
     frame = {
         "type": "tool_call",
@@ -142,6 +146,7 @@ def test_numbers_of_a_frame_that_is_redacted_stay_exact() -> None:
 
 
 def test_a_frame_of_any_depth_is_redacted() -> None:
+    """clause: SEC-KEYS"""
     deep: Any = KEY
     for _ in range(205):
         deep = [deep]

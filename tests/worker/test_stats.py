@@ -13,6 +13,7 @@ def shown(stats: Stats) -> dict[str, object]:
 
 
 def test_a_new_worker_shows_every_counter_at_zero() -> None:
+    """clause: LIFE-STATS"""
     found = shown(Stats())
     empty = {"count": 0, "sum": 0.0, "buckets": [[bound, 0] for bound in (*BUCKETS_MS, None)]}
     assert isinstance(found.pop("uptime_ms"), int)

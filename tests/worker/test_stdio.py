@@ -46,6 +46,7 @@ def said(source: str, **how: Any) -> Any:
 
 
 def test_frames_come_and_go_on_private_descriptors() -> None:
+    """clause: STDIO-FRAMES"""
     found = said(
         "say(read=os.read(port.read_fd, 99).decode(), fds=[port.read_fd, port.write_fd])", input=b"in", stdin=None
     )
@@ -64,10 +65,12 @@ WRITES = {
 
 @pytest.mark.parametrize("how", WRITES)
 def test_whatever_is_written_to_stdout_is_captured(how: str) -> None:
+    """clause: STDIO-CAPTURE"""
     assert said(f"{WRITES[how]}\nsay(printed=printed())") == {"printed": "x\n"}
 
 
 def test_stdin_is_empty_for_whoever_reads_it() -> None:
+    """clause: STDIO-NULL"""
     source = """
 reads = "import sys; print(repr(sys.stdin.read()))"
 child = subprocess.run([sys.executable, "-c", reads], stdout=subprocess.PIPE, check=True)
@@ -77,6 +80,7 @@ say(ours=os.read(0, 10).decode(), child=child.stdout.decode(), frame=os.read(por
 
 
 def test_no_child_inherits_a_frame_descriptor() -> None:
+    """clause: STDIO-CHILDREN"""
     source = """
 fds = [port.read_fd, port.write_fd, *port.captured]
 child = subprocess.run(["ls", "/proc/self/fd"], stdout=subprocess.PIPE, check=True, close_fds=False)
@@ -87,6 +91,7 @@ say(leaked=sorted(open_there & set(fds)))
 
 
 def test_a_forked_child_can_neither_write_frames_nor_hold_the_pipes() -> None:
+    """clause: STDIO-CHILDREN"""
     source = """
 if (pid := os.fork()) == 0:
     os.write(port.write_fd, b"not a frame")
@@ -100,6 +105,7 @@ say(read=os.read(port.read_fd, 10).decode())
 
 @pytest.mark.parametrize("joined", [True, False])
 def test_stderr_is_captured_only_where_it_was_joined_to_the_frames(joined: bool) -> None:
+    """clause: STDIO-STDERR"""
     source = "os.write(2, b'oops\\n'); say(loggers=sorted(port.captured.values()))"
     if not joined:
         done = claimed(source)
@@ -120,6 +126,7 @@ def test_stderr_joined_through_a_socket_is_seen() -> None:
 
 @pytest.mark.parametrize("closed", [[0], [2], [0, 2]])
 def test_descriptors_that_were_closed_at_the_start_become_harmless_ones(closed: list[int]) -> None:
+    """clause: STDIO-CLOSED"""
     shell = " ".join(f"{fd}{'<' if fd == 0 else '>'}&-" for fd in closed)
     source = CLAIM.format(nouse=False) + (
         "file = open(sys.executable, 'rb')\n"
@@ -149,6 +156,7 @@ def test_a_closed_stdout_is_one_clear_sentence_and_a_status() -> None:
     ],
 )
 def test_frames_on_3_and_4_need_both_in_the_right_direction(shell: str, message: bytes) -> None:
+    """clause: STDIO-NOUSE"""
     done = run_shell(CLAIM.format(nouse=True), shell)
     assert (done.returncode, done.stderr) == (64, message)
 
@@ -163,6 +171,7 @@ os.execv("/bin/sh", ["sh", "-c", f'exec "$0" -c "$1" {sys.argv[2]}', sys.executa
 
 
 def test_frames_on_3_and_4_leave_prints_to_the_logs(tmp_path: Path) -> None:
+    """clause: STDIO-NOUSE, STDIO-CAPTURE"""
     into, out = tmp_path / "in", tmp_path / "out"
     into.write_bytes(b"a frame")
     source = (
@@ -182,6 +191,7 @@ def test_frames_on_3_and_4_leave_prints_to_the_logs(tmp_path: Path) -> None:
 
 
 def test_stderr_is_compared_with_4_where_frames_go_there(tmp_path: Path) -> None:
+    """clause: STDIO-STDERR"""
     out = tmp_path / "out"
     done = run_shell(
         CLAIM.format(nouse=True) + "say(loggers=sorted(port.captured.values()))", f"3</dev/null 4>{out} 2>&4"

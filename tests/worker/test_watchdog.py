@@ -86,6 +86,7 @@ def ended(watchdog: Watchdog, before: set[threading.Thread]) -> None:
 def test_a_timer_of_cpu_time_is_set_back_as_the_thread_turns(
     timers: Timers, parent: list[int], drain_timeout: float
 ) -> None:
+    """clause: LIFE-HELD"""
     orphaned = threading.Event()
     before = set(threading.enumerate())
     watchdog = watching(nothing, orphaned.set, drain_timeout)
@@ -100,6 +101,7 @@ def test_a_timer_of_cpu_time_is_set_back_as_the_thread_turns(
 
 @pytest.mark.parametrize("seconds", [0.0, -5.0, 0.01])
 def test_a_deadline_that_passes_is_told_once(seconds: float) -> None:
+    """clause: LIFE-WATCHDOG"""
     expired, count = threading.Event(), [0]
 
     def on_expired() -> None:
@@ -155,6 +157,7 @@ def test_without_a_deadline_nothing_expires(parent: list[int]) -> None:
 
 
 def test_a_parent_that_has_gone_is_told_once(parent: list[int]) -> None:
+    """clause: LIFE-PARENT"""
     told, times = threading.Event(), [0]
 
     def on_orphaned() -> None:
@@ -171,6 +174,7 @@ def test_a_parent_that_has_gone_is_told_once(parent: list[int]) -> None:
 
 
 def test_the_lag_is_what_a_beat_is_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """clause: LIFE-PING"""
     clock = Clock()
     before = set(threading.enumerate())
     watchdog = watching(nothing, nothing)
