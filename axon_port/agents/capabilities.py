@@ -6,11 +6,14 @@ word, also for those inside another's arguments.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
-from pydantic import ValidationError
+import anyio
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.errors import PydanticUserError
+from pydantic_ai._utils import get_function_type_hints  # pyright: ignore[reportPrivateImportUsage]
 from pydantic_ai.agent.spec import load_capability_from_nested_spec
 from pydantic_ai.capabilities import CAPABILITY_TYPES, MCP, AbstractCapability
 from pydantic_ai.exceptions import UserError
@@ -27,41 +30,88 @@ MCP_STDIO: Final = "MCP:stdio"
 APPROVAL_FIELD: Final = "requires_approval"
 """Ours, beside pydantic-ai's arguments of an MCP server: true, or the names of its tools that a person must allow."""
 
+CLOSE_SECONDS: Final = 2.0
+"""How long a server may take to end itself before it is left to the end of the worker."""
+
+_SCRIPTS: Final = (".py", ".js")
+
 _MCP_SERVERS: Final = ("url", "local", "native")
 
 
 def build_capabilities(specs: Sequence[Capability], allowed: Allowed) -> list[AbstractCapability[Any]]:
     """Blocking: some import their libraries. Raises `WireError`: `CapabilityNotAllowed`, `InvalidAgent`."""
-    for name, arguments in _named(list(specs)):
+    for name, arguments in (named for spec in specs for named in _named(spec)):
         allowed.demand_capability(name)
         if name == "MCP" and any(not _is_http(server) for server in _servers(arguments)):
             allowed.demand_capability(MCP_STDIO)
     return [_build(spec) for spec in specs]
 
 
+async def close_capabilities(capabilities: Iterable[AbstractCapability[Any]]) -> None:
+    """End what capabilities keep alive between runs: the processes and connections of MCP servers."""
+    toolsets: list[AbstractToolset[Any]] = []
+    for capability in capabilities:
+        toolset = capability.get_toolset()
+        if isinstance(toolset, AbstractToolset):
+            toolset.apply(toolsets.append)
+    for toolset in toolsets:
+        transport: Any = getattr(getattr(toolset, "client", None), "transport", None)
+        if transport is not None:
+            with anyio.move_on_after(CLOSE_SECONDS):
+                await transport.close()
+
+
 def _build(spec: Capability) -> AbstractCapability[Any]:
-    name, arguments = (spec, None) if isinstance(spec, str) else next(iter(spec.items()))
+    name, arguments = _read(spec) or ("", None)
     if name not in CAPABILITY_TYPES:
         known = ", ".join(sorted(CAPABILITY_TYPES))
         raise WireError("InvalidAgent", f"there is no capability {name[:256]!r}: there are {known}")
     try:
         if name == "MCP" and isinstance(arguments, dict) and APPROVAL_FIELD in arguments:
             return _with_approval(cast("dict[str, Any]", arguments))
-        return load_capability_from_nested_spec(spec)
+        return _load(name, arguments)
     except (UserError, ValidationError, TypeError, ValueError, ImportError) as error:
         raise WireError("InvalidAgent", f"capability {name}: {error}") from None
 
 
+def _load(name: str, arguments: Any) -> AbstractCapability[Any]:
+    hints = get_function_type_hints(CAPABILITY_TYPES[name].from_spec)
+    given = cast("dict[str, Any]", arguments) if isinstance(arguments, dict) else {}
+    for field, value in given.items():
+        _check_type(field, value, hints.get(field))
+    return load_capability_from_nested_spec(name if arguments is None else {name: arguments})
+
+
+def _check_type(field: str, value: Any, hint: Any) -> None:
+    # pydantic-ai takes what it is given; a number where a list belongs would fail in the middle of a run.
+    if hint is None:
+        return
+    try:
+        adapter = TypeAdapter[Any](hint, config=ConfigDict(strict=True, arbitrary_types_allowed=True))
+    except PydanticUserError:
+        return
+    try:
+        adapter.validate_python(value)
+    except ValidationError as error:
+        raise ValueError(f"{field}: {error.errors()[0]['msg']}") from None
+
+
 def _with_approval(arguments: dict[str, Any]) -> AbstractCapability[Any]:
     wanted = arguments[APPROVAL_FIELD]
-    rest = {key: value for key, value in arguments.items() if key != APPROVAL_FIELD}
-    names = frozenset(cast("list[str]", wanted)) if isinstance(wanted, list) else None
-    server = load_capability_from_nested_spec({"MCP": rest})
-    return server if wanted is False else _Approved(cast("MCP[Any]", server), names)
+    if not isinstance(wanted, bool) and not _is_texts(wanted):
+        raise TypeError(f"{APPROVAL_FIELD}: true, false or a list of tool names is expected")
+    server = _load("MCP", {key: value for key, value in arguments.items() if key != APPROVAL_FIELD})
+    if wanted is False:
+        return server
+    return _Approved(cast("MCP[Any]", server), None if wanted is True else frozenset(cast("list[str]", wanted)))
+
+
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in cast("list[Any]", value))
 
 
 class _Approved(MCP[Any]):
-    """An MCP server some or all of whose tools a person must allow."""
+    """An MCP server some or all of whose tools a person must allow. The names are the server's own."""
 
     def __init__(self, server: MCP[Any], names: frozenset[str] | None) -> None:
         for name, value in vars(server).items():
@@ -71,40 +121,48 @@ class _Approved(MCP[Any]):
     def get_toolset(self) -> AbstractToolset[Any] | None:
         toolset = super().get_toolset()
         names = self._names
+        prefix = self.id if self.tool_prefix is True else self.tool_prefix or None
 
         def needs(_ctx: RunContext[Any], tool: ToolDefinition, _args: dict[str, Any]) -> bool:
-            return names is None or tool.name in names
+            own = tool.name if prefix is None else tool.name.removeprefix(f"{prefix}_")
+            return names is None or own in names
 
         return None if toolset is None else toolset.approval_required(needs)
 
 
-def _named(value: Any) -> Iterator[tuple[str, Any]]:
+def _read(spec: Any) -> tuple[str, Any] | None:
+    """Name and arguments of a spec in any of pydantic-ai's forms; None for what is none."""
+    if isinstance(spec, str):
+        return spec, None
+    if not isinstance(spec, dict):
+        return None
+    fields = cast("dict[str, Any]", spec)
+    if "name" in fields and fields.keys() <= {"name", "arguments"}:
+        return str(fields["name"]), fields.get("arguments")
+    if len(fields) == 1:
+        return next(iter(fields.items()))
+    return None
+
+
+def _named(spec: Any) -> Iterator[tuple[str, Any]]:
     """Each capability that a spec names, at whatever depth, with its arguments."""
-    if isinstance(value, str):
-        yield value, None
-    elif isinstance(value, list):
-        for item in cast("list[Any]", value):
-            yield from _named(item)
-    elif isinstance(value, dict):
-        name, arguments = next(iter(cast("dict[str, Any]", value).items()))
-        yield name, arguments
-        yield from _inside(arguments)
+    read = _read(spec)
+    if read is not None:
+        yield read
+        yield from _inside(read[1])
 
 
 def _inside(arguments: Any) -> Iterator[tuple[str, Any]]:
+    values: Iterable[Any] = ()
     if isinstance(arguments, dict):
-        fields = cast("dict[str, Any]", arguments)
-        for key, value in fields.items():
-            if key in CAPABILITY_TYPES:
-                yield key, value
-            elif isinstance(value, str) and value in CAPABILITY_TYPES:
-                yield value, None
-            yield from _inside(value)
+        values = cast("dict[str, Any]", arguments).values()
     elif isinstance(arguments, list):
-        for item in cast("list[Any]", arguments):
-            if isinstance(item, str) and item in CAPABILITY_TYPES:
-                yield item, None
-            yield from _inside(item)
+        values = cast("list[Any]", arguments)
+    for value in values:
+        read = _read(value)
+        if read is not None and read[0] in CAPABILITY_TYPES:
+            yield read
+        yield from _inside(value)
 
 
 def _servers(arguments: Any) -> Iterator[Any]:
@@ -132,4 +190,6 @@ def _is_http(server: Any) -> bool:
         parts = urlsplit(server)
     except ValueError:
         return False
-    return parts.scheme in {"http", "https"} and bool(parts.hostname)
+    # The client would run a file of that name: "http:/…/server.py" is a path, too.
+    is_script = server.lower().endswith(_SCRIPTS)
+    return parts.scheme in {"http", "https"} and bool(parts.hostname) and not is_script

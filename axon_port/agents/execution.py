@@ -6,6 +6,7 @@ leaves behind when it fails or is cancelled can be asked for at any time with `l
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, cast
@@ -42,6 +43,7 @@ from pydantic_graph import End
 from axon_port.agents import definition as definitions
 from axon_port.agents.deferral import call_args, deferred_results, open_calls
 from axon_port.agents.definition import AgentDefinition, Workshop
+from axon_port.agents.failures import wire_error
 from axon_port.agents.guard import RunGuard
 from axon_port.agents.history import dump_history, parse_history, resumable
 from axon_port.agents.host import Happened, Host
@@ -51,10 +53,13 @@ from axon_port.agents.prompts import user_content
 from axon_port.agents.script import ScriptedModel
 from axon_port.agents.sources import ModelSource, build_models
 from axon_port.agents.templates import Template
-from axon_port.agents.tools import ToolBench
+from axon_port.agents.tools import ToolBench, ToolFault
 from axon_port.wire import codec, commands
 from axon_port.wire.codec import JsonText
 from axon_port.wire.errors import WireError
+from axon_port.wire.events import shortened
+
+_logger = logging.getLogger("axon_port.agents")
 
 _RETURN = TypeAdapter[ToolReturnPart](ToolReturnPart)
 
@@ -114,6 +119,14 @@ class Execution:
         Raises `WireError` for input that cannot be used, and whatever pydantic-ai raises: failures.py knows what it
         means to a parent.
         """
+        try:
+            return await self._run()
+        except Exception as error:
+            if wire_error(error) is None and self._definition.has_foreign_tools:
+                raise _foreign_fault(error) from error
+            raise
+
+    async def _run(self) -> Outcome:
         command, defaults = self._command, self._definition.command
         deps = self._deps()
         instructions = self._instructions(deps)
@@ -418,6 +431,13 @@ def usage_fields(usage: RunUsage) -> dict[str, Any]:
 
 NOTHING_USED: Final = usage_fields(RunUsage())
 """The usage of a run that ended before it began."""
+
+
+def _foreign_fault(error: Exception) -> ToolFault:
+    """For what an imported agent or a capability does wrong: an MCP server that cannot be reached, for one."""
+    _logger.error("what the agent brings with it failed: %s", type(error).__name__, exc_info=error)
+    said = shortened(str(error), 500) or type(error).__name__
+    return ToolFault(f"what the agent brings with it failed: {type(error).__name__}: {said}")
 
 
 def _is_retried_output(part: object) -> bool:

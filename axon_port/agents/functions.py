@@ -7,7 +7,6 @@ the loop. Whatever a function raises, one answer comes of it: `SystemExit` would
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import inspect
 import logging
@@ -23,6 +22,7 @@ from pydantic_ai.tools import RunContext
 from pydantic_ai.tools import Tool as FunctionTool
 from pydantic_core import PydanticSerializationError
 
+from axon_port.agents.ends import is_our_cancellation
 from axon_port.agents.host import Call
 from axon_port.agents.tools import ToolFault
 from axon_port.wire import codec
@@ -52,11 +52,9 @@ async def call_function(
         return portable(await value if inspect.isawaitable(value) else value)
     except (*_SAID_TO_PYDANTIC_AI, WireError):
         raise
-    except asyncio.CancelledError as error:
-        if (task := asyncio.current_task()) is not None and task.cancelling():
-            raise
-        raise _fault(call, error) from error
     except BaseException as error:
+        if is_our_cancellation(error):
+            raise
         raise _fault(call, error) from error
 
 

@@ -33,6 +33,7 @@ from pydantic_ai.tools import (
     ToolDenied,
 )
 
+from axon_port.agents.ends import is_our_cancellation
 from axon_port.agents.host import Call, Decision, Happened
 from axon_port.agents.tools import ToolBench, ToolFault
 from axon_port.wire.errors import WireError
@@ -77,7 +78,9 @@ class RunGuard(AbstractCapability[Any]):
             value = await handler(args)
         except _SAID_TO_PYDANTIC_AI:
             raise
-        except (Exception, SystemExit, KeyboardInterrupt) as error:
+        except BaseException as error:
+            if is_our_cancellation(error):
+                raise
             host.note(Happened("tool_failed", time.monotonic() - started))
             _logger.error("tool %s raised %s", call.tool_name, type(error).__name__, exc_info=error)  # noqa: TRY400
             said = f"tool {call.tool_name} raised {type(error).__name__}; the worker's log has the traceback"

@@ -22,7 +22,7 @@ _NAMES: Final = re.compile(r"(API_?KEY|TOKEN|SECRET|ACCESS_KEY|PASSWORD|CREDENTI
 
 _WORDS: Final = frozenset(
     {
-        "type", "id", "kind", "part_kind", "status", "state", "outcome", "level", "logger", "reason", "finish_reason",
+        "type", "id", "tools", "kind", "part_kind", "status", "state", "outcome", "level", "logger", "reason", "finish_reason",
         "error_type", "name", "tool_name", "tool_kind", "call_id", "tool_call_id", "agent_id", "run_id",
         "conversation_id", "model", "model_name", "provider_name", "timestamp", "media_type", "message_history",
     }
@@ -30,7 +30,7 @@ _WORDS: Final = frozenset(
 """Keys whose values are protocol words, ids and names, in frames and in pydantic-ai's messages: they stay."""
 
 
-_DATA: Final = frozenset({"args", "content", "data", "details", "fields", "body", "metadata"})
+_DATA: Final = frozenset({"args", "content", "data", "fields", "body", "metadata"})
 """Keys below which everything is somebody's data: there a `name` is a text like any other."""
 
 
@@ -47,7 +47,7 @@ class Redactor:
 
     def learn(self, secret: str) -> None:
         """Keep `secret` out of every text from now on, also as it stands without the white space around it."""
-        forms = {secret, secret.strip()}
+        forms = {form for text in (secret, secret.strip()) for form in (text, json.dumps(text)[1:-1], repr(text)[1:-1])}
         with self._lock:
             known = forms.union(self._secrets)
             # The longest first, so that what is left of a key around a shorter one does not stay.

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import anyio.to_thread
 
+from axon_port.agents.capabilities import close_capabilities
 from axon_port.agents.definition import AgentDefinition, Workshop, build_agent
 from axon_port.wire import commands
 from axon_port.wire.errors import WireError
@@ -24,6 +25,7 @@ class Agent:
     definition: AgentDefinition
     turns: asyncio.Semaphore | None
     runs_inflight: int = field(default=0)
+    retired: bool = field(default=False)
 
 
 class Roster:
@@ -56,6 +58,13 @@ class Roster:
             raise WireError("AgentNotFound", message, details={"agent_id": agent_id})
         return agent
 
+    async def retire(self, agent: Agent) -> None:
+        """Close what an agent that was deleted or replaced kept open, once its last run has ended."""
+        agent.retired = True
+        if agent.runs_inflight == 0:
+            await close_capabilities(agent.definition.capabilities)
+            await self._workshop.models.close_unused()
+
     def begin_change(self, agent_id: str) -> Change:
         """Take the next place in the order of this agent's changes. Synchronous, so that the order is the arrival's."""
         before = self._changes.get(agent_id)
@@ -78,15 +87,18 @@ class Roster:
                 raise WireError("AgentExists", message, details={"agent_id": command.agent_id})
             definition = await anyio.to_thread.run_sync(build_agent, command, self._workshop)
             turns = None if command.max_concurrency is None else asyncio.Semaphore(command.max_concurrency)
+            replaced = self._agents.get(command.agent_id)
             agent = self._agents[command.agent_id] = Agent(definition, turns)
+        if replaced is not None:
+            await self.retire(replaced)
         return agent
 
     async def delete(self, agent_id: str, change: Change) -> None:
         """Raises `WireError` `AgentNotFound`."""
         async with change:
-            self.find(agent_id)
+            agent = self.find(agent_id)
             del self._agents[agent_id]
-        await self._workshop.models.close_unused()
+        await self.retire(agent)
 
 
 @dataclass(frozen=True, slots=True)

@@ -175,6 +175,8 @@ class ActiveRun:
             raise _Escaped(repr(error)) from error
         finally:
             agent.runs_inflight -= 1
+            if agent.retired:
+                await self._services.roster.retire(agent)
 
     async def _execute(self, agent: Agent) -> Frame:
         services = self._services

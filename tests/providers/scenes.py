@@ -28,7 +28,7 @@ LOOKUP: dict[str, Any] = {
     "parameters": {"type": "object", "properties": {"q": {"type": "string"}}, "required": ["q"]},
 }
 
-SOON_MS = 150
+SOON_MS = 250
 """An `idle_timeout_ms` for servers that are silent for ever."""
 
 NEVER_MS = 3_600_000

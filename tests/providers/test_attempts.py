@@ -102,7 +102,7 @@ def test_a_silent_model_is_asked_again(worker: Worker, server: Provider, either:
     server.say(text="awake")
     agent = agent_on(worker, server, retry=AT_ONCE, idle_timeout_ms=SOON_MS)
     assert succeeded(end_of(worker, either, agent))["result"] == "awake"
-    server.requests[0].wait_disconnected()
+    server.wait_for_request().wait_disconnected()
 
 
 def test_a_run_may_try_more_often_than_its_agent(worker: Worker, server: Provider, either: Kind) -> None:
@@ -159,7 +159,8 @@ def test_the_service_says_how_long_to_wait_and_wins_when_it_is_more(
     """clause: MODEL-RETRY-WAIT"""
     server.fail(429, headers={"retry-after": "3600"})
     agent = agent_on(worker, server, retry={"attempts": 2, "base_ms": 0, "max_ms": 1})
-    error = failed(end_of(worker, either, agent, timeout_ms=SOON_MS), "Timeout")
+    error = failed(end_of(worker, either, agent, timeout_ms=2 * SOON_MS), "Timeout")
+    server.wait_for_request().wait_finished()
     assert len(server.requests) == 1
     assert [message["kind"] for message in error["messages"]] == ["request"]
 
@@ -213,7 +214,7 @@ def test_a_list_moves_on_from_a_silent_model(worker: Worker, server: Provider, s
     second.say(text="from the second")
     agent = listed(worker, server, second, idle_timeout_ms=SOON_MS)
     assert succeeded(end_of(worker, either, agent))["result"] == "from the second"
-    server.requests[0].wait_disconnected()
+    server.wait_for_request().wait_disconnected()
 
 
 def test_a_list_streams_from_the_model_that_answers(worker: Worker, server: Provider, second: Provider) -> None:

@@ -167,7 +167,7 @@ def test_silence_before_the_head_is_a_timeout(worker: Worker, server: Provider, 
     agent = agent_on(worker, server, idle_timeout_ms=SOON_MS)
     error = failed(end_of(worker, kind, agent), "ModelTimeout")
     assert error["retryable"] is True
-    server.requests[0].wait_disconnected()
+    server.wait_for_request().wait_disconnected()
 
 
 def test_silence_after_a_beginning_is_a_timeout(worker: Worker, server: Provider, kind: Kind) -> None:
@@ -176,7 +176,7 @@ def test_silence_after_a_beginning_is_a_timeout(worker: Worker, server: Provider
     server.say(text="the whole answer")
     agent = agent_on(worker, server, idle_timeout_ms=SOON_MS)
     error = failed(end_of(worker, kind, agent), "ModelTimeout")
-    server.requests[0].wait_disconnected()
+    server.wait_for_request().wait_disconnected()
     assert (
         succeeded(worker.ask(kind, agent_id=agent, message_history=error["messages"]))["result"] == "the whole answer"
     )
@@ -187,6 +187,7 @@ def test_a_run_may_be_more_or_less_patient_than_its_agent(worker: Worker, server
     server.stall(before="headers")
     agent = agent_on(worker, server, idle_timeout_ms=NEVER_MS)
     failed(end_of(worker, either, agent, idle_timeout_ms=SOON_MS), "ModelTimeout")
+    server.wait_for_request()
 
 
 def test_a_model_that_trickles_is_not_silent(worker: Worker, server: Provider, either: Kind) -> None:
@@ -207,6 +208,7 @@ def test_the_clock_stands_still_while_a_tool_works(worker: Worker, server: Provi
         # Another run with the same patience, begun after the call, has been timed out by the time this one goes on.
         slow.stall(before="headers")
         failed(worker.run(agent_on(worker, slow, idle_timeout_ms=SOON_MS)), "ModelTimeout")
+        slow.wait_for_request()
         worker.answer(call, result=1)
         assert succeeded(worker.terminal(run))["result"] == "done"
 
@@ -216,7 +218,7 @@ def test_the_timeout_of_a_run_ends_a_silence_too(worker: Worker, server: Provide
     server.stall(before="headers")
     error = failed(end_of(worker, either, agent_on(worker, server), timeout_ms=SOON_MS), "Timeout")
     assert error["details"] == {"timeout_ms": SOON_MS}
-    server.requests[0].wait_disconnected()
+    server.wait_for_request().wait_disconnected()
 
 
 # ---------------------------------------------------------------- cancelling
@@ -231,7 +233,7 @@ def test_cancelling_in_the_middle_of_a_stream_closes_the_connection(worker: Work
     assert TEXT.startswith(first_chunk(worker, run))
     assert worker.ask("cancel", target=run)["result"] == {"cancelled": True}
     error = failed(worker.terminal(run), "Cancelled")
-    server.requests[0].wait_disconnected()
+    server.wait_for_request().wait_disconnected()
     assert [message["kind"] for message in error["messages"]] == ["request"]
     assert (
         succeeded(worker.ask("run", agent_id=agent, message_history=error["messages"]))["result"] == "the whole answer"
@@ -245,7 +247,7 @@ def test_cancelling_before_the_first_byte_closes_the_connection(worker: Worker, 
     server.wait_for_request().wait_stalled()
     worker.ask("cancel", target=run)
     error = failed(worker.terminal(run), "Cancelled")
-    server.requests[0].wait_disconnected()
+    server.wait_for_request().wait_disconnected()
     assert [message["kind"] for message in error["messages"]] == ["request"]
 
 

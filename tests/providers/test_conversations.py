@@ -220,7 +220,7 @@ def test_calls_and_returns_are_chunks_of_a_stream(worker: Worker, server: Provid
     ids = {call["args"]["q"]: call["call_id"] for call in calls}
     told = [data for _, step, kind, data in chunks if kind == "tool_call" and step == 1]
     assert sorted((call["args"]["q"], call["call_id"]) for call in told) == sorted(ids.items())
-    returned = [(data["content"], data["call_id"]) for _, step, kind, data in chunks if kind == "tool_return"]
+    returned = [(data["content"], data["call_id"]) for _, _, kind, data in chunks if kind == "tool_return"]
     assert sorted(returned) == [("aa", ids["a"]), ("bb", ids["b"])]
     assert "".join(data for _, step, kind, data in chunks if kind == "text" and step == 2) == "done"
 
