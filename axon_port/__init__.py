@@ -1,8 +1,7 @@
 """axon-port: pydantic-ai agents under OTP supervision, one process behind one port.
 
-Importing this package imports nothing else: the worker answers its first ping before pydantic-ai is there.
+Importing this package imports nothing else, not even of the standard library: what lies in the working directory
+must not be taken for it (see `__main__`).
 """
 
-from typing import Final
-
-__version__: Final = "0.1.0"
+__version__ = "0.1.0"

@@ -1,8 +1,11 @@
 """`axon-port` and `python -m axon_port`."""
 
-from __future__ import annotations
-
 import sys
+
+if __name__ == "__main__" and not sys.flags.safe_path:
+    # `python -m` looks into the working directory first: a file called like a library would be imported in its place.
+    sys.path.append(sys.path.pop(0))
+
 from typing import NoReturn
 
 

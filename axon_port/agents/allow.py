@@ -36,11 +36,13 @@ class Allowed:
         module, _, attribute = reference.partition(":")
         self._demand(module)
         try:
-            found = getattr(importlib.import_module(module), attribute)
-        except AttributeError:
-            raise WireError("InvalidAgent", f"module {module} has no attribute {attribute!r}") from None
+            imported = importlib.import_module(module)
         except BaseException as error:  # a module that exits when it is imported must not take the worker with it
             raise WireError("InvalidAgent", f"module {module} cannot be imported: {error!r}") from error
+        missing = object()
+        found = getattr(imported, attribute, missing)
+        if found is missing:
+            raise WireError("InvalidAgent", f"module {module} has no attribute {attribute!r}")
         return found
 
     def function(self, reference: str) -> Any:

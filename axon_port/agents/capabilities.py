@@ -51,7 +51,7 @@ async def close_capabilities(capabilities: Iterable[AbstractCapability[Any]]) ->
     """End what capabilities keep alive between runs: the processes and connections of MCP servers."""
     toolsets: list[AbstractToolset[Any]] = []
     for capability in capabilities:
-        toolset = capability.get_toolset()
+        toolset = cast("AbstractToolset[Any] | None", capability.get_toolset())
         if isinstance(toolset, AbstractToolset):
             toolset.apply(toolsets.append)
     for toolset in toolsets:
@@ -75,7 +75,13 @@ def _build(spec: Capability) -> AbstractCapability[Any]:
 
 
 def _load(name: str, arguments: Any) -> AbstractCapability[Any]:
-    hints = get_function_type_hints(CAPABILITY_TYPES[name].from_spec)
+    kind = CAPABILITY_TYPES[name]
+    # Where `from_spec` is not its own, it passes everything on.
+    maker: Any = kind.from_spec if "from_spec" in vars(kind) else kind.__init__
+    try:
+        hints = get_function_type_hints(maker)
+    except NameError:
+        hints = {}
     given = cast("dict[str, Any]", arguments) if isinstance(arguments, dict) else {}
     for field, value in given.items():
         _check_type(field, value, hints.get(field))
@@ -125,7 +131,7 @@ class _Approved(MCP[Any]):
 
         def needs(_ctx: RunContext[Any], tool: ToolDefinition, _args: dict[str, Any]) -> bool:
             own = tool.name if prefix is None else tool.name.removeprefix(f"{prefix}_")
-            return names is None or own in names
+            return names is None or own in names or tool.name in names
 
         return None if toolset is None else toolset.approval_required(needs)
 

@@ -7,7 +7,7 @@ log and not to the wire.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
 from pydantic import ValidationError
@@ -27,6 +27,7 @@ from pydantic_ai.exceptions import (
     UserError,
 )
 
+from axon_port.wire import codec
 from axon_port.wire.errors import MAX_REPORTED_FAULTS, WireError, retryable_status
 from axon_port.wire.events import MAX_MESSAGE_CHARACTERS, shortened
 
@@ -101,9 +102,7 @@ def _api_error(error: ModelAPIError) -> WireError:
 
 def _connection_text(error: ModelConnectionError) -> str:
     """What went wrong, with the reason where the client only says that something did."""
-    root: BaseException = error
-    while root.__cause__ is not None:
-        root = root.__cause__
+    *_, root = causes(error)
     text, reason = _text(error), _text(root)
     return text if reason in text else f"{text} ({type(root).__name__}: {shortened(reason, 500)})"
 
@@ -124,15 +123,23 @@ def _unexpected(error: UnexpectedModelBehavior) -> WireError:
 
 def output_faults(cause: BaseException | None) -> Any:
     """The last errors that the model was told, as faults of `{"loc", "msg", "type"}`."""
-    while cause is not None:
-        if isinstance(cause, ValidationError):
-            found = cause.errors(include_url=False, include_context=False, include_input=False)[:MAX_REPORTED_FAULTS]
+    for error in causes(cause):
+        if isinstance(error, ValidationError):
+            found = error.errors(include_url=False, include_context=False, include_input=False)[:MAX_REPORTED_FAULTS]
             return [{"loc": list(fault["loc"]), "msg": fault["msg"], "type": fault["type"]} for fault in found]
-        if cause.__cause__ is None and str(cause):
-            content = cause.tool_retry.content if isinstance(cause, ToolRetryError) else str(cause)
+        if error.__cause__ is None and (text := _text(error)):
+            content = error.tool_retry.content if isinstance(error, ToolRetryError) else text
             return [{"loc": [], "msg": shortened(str(content), MAX_MESSAGE_CHARACTERS), "type": "retry"}]
-        cause = cause.__cause__
     return []
+
+
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An exception and what caused it, and what caused that; it ends where they go round."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__
 
 
 def _last_of_all(group: FallbackExceptionGroup) -> WireError:
@@ -192,6 +199,10 @@ def _said(body: object | None) -> str:
 def _body(body: object | None) -> Any:
     if isinstance(body, str):
         return shortened(body, MAX_BODY_CHARACTERS)
-    if body is None or isinstance(body, dict | list | int | float):
-        return body  # pyright: ignore[reportUnknownVariableType]
-    return shortened(repr(body), MAX_BODY_CHARACTERS)
+    if body is None or isinstance(body, int | float):
+        return body
+    try:
+        text = codec.encode(body).decode()
+    except (TypeError, ValueError, RecursionError):
+        return shortened(repr(body), MAX_BODY_CHARACTERS)
+    return body if len(text) <= MAX_BODY_CHARACTERS else shortened(text, MAX_BODY_CHARACTERS)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pydantic import ValidationError
-from pydantic_ai.messages import ModelMessage, ModelMessagesTypeAdapter, ModelResponse
+from pydantic_ai.messages import ModelMessage, ModelMessagesTypeAdapter, ModelResponse, repair_messages
 from pydantic_core import PydanticSerializationError
 
 from axon_port.wire import codec
@@ -37,11 +37,14 @@ def dump_history(messages: Sequence[ModelMessage]) -> JsonText:
 
 
 def resumable(messages: Sequence[ModelMessage]) -> list[ModelMessage]:
-    """What a next run can go on from: without the half answer of a request that broke off or was cancelled."""
+    """What a next run can go on from: without the half answer of a request that broke off or was cancelled.
+
+    Calls that were open get a return that says so: with a prompt after them, a history must not leave one open.
+    """
     kept = list(messages)
     while kept and _is_half(kept[-1]):
         kept.pop()
-    return kept
+    return repair_messages(kept) if kept else kept
 
 
 def _is_half(message: ModelMessage) -> bool:

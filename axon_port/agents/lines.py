@@ -198,6 +198,9 @@ class Line(WrapperModel):
             return error
         if isinstance(error, ModelAPIError):
             return error if isinstance(error, _TELLING) else _unreadable(error)
+        if isinstance(error, NotImplementedError):
+            # A part of the prompt that this provider's interface has no form for.
+            return UserError(f"{self.model_name}: {error}")
         if isinstance(error, TimeoutError):
             limit = 0 if self._idle is None else round(self._idle * 1000)
             return ModelTimeoutError(self.model_name, f"{self.model_name} was silent for {limit} ms")
@@ -263,8 +266,8 @@ def _can_stream(model: Model) -> bool:
 
 
 def _times_bytes(model: Model) -> bool:
-    modules = (f"pydantic_ai.models.{name}" for name in _TIMES_BYTES)
-    return any(kind.__module__.startswith(tuple(modules)) for kind in type(model).__mro__)
+    modules = tuple(f"pydantic_ai.models.{name}" for name in _TIMES_BYTES)
+    return any(kind.__module__.startswith(modules) for kind in type(model).__mro__)
 
 
 def _provider_finished(response: ModelResponse) -> bool:
@@ -279,7 +282,7 @@ def _provider_finished(response: ModelResponse) -> bool:
 def _may_pass(failure: Exception) -> bool:
     if isinstance(failure, ModelHTTPError):
         return retryable_status(failure.status_code)
-    return isinstance(failure, ModelConnectionError)
+    return isinstance(failure, ModelConnectionError | ModelRequestTimeout)
 
 
 def _with_attempts(response: ModelResponse, failed: list[ModelRequestAttempt]) -> ModelResponse:

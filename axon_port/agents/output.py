@@ -23,6 +23,9 @@ OUTPUT_TOOL: Final = "final_result"
 WRAP_KEY: Final = "response"
 """A tool's arguments are an object: a result that is none travels under this key, to the model and back."""
 
+_NAMED_SCHEMAS: Final = frozenset({"properties", "patternProperties", "$defs", "definitions", "dependentSchemas"})
+"""Keywords whose value holds schemas under names that the parent chose."""
+
 OutputMode = Literal["tool", "native", "prompted"]
 
 
@@ -61,11 +64,11 @@ def structured_output(schema: Schema, mode: OutputMode) -> StructuredOutput:
     about = description if isinstance(description, str) else None
     match mode:
         case "native":
-            output_type: Any = NativeOutput(kind, name=name, description=about)
+            output_type: Any = NativeOutput(kind, name=name, description=about, strict=False)
         case "prompted":
             output_type = PromptedOutput(kind, name=name, description=about)
         case "tool":
-            output_type = ToolOutput(kind, name=OUTPUT_TOOL, description=about)
+            output_type = ToolOutput(kind, name=OUTPUT_TOOL, description=about, strict=False)
     sent = cast("dict[str, Any]", raw) if is_object else _wrapped_schema(raw)
     return StructuredOutput(schema, mode, output_type, wrap_key, sent)
 
@@ -124,7 +127,9 @@ def _kind(schema: Schema, wrap_key: str | None) -> type[Any]:
 
 
 def _wrapped_schema(raw: dict[str, Any] | bool) -> dict[str, Any]:
-    inner = _moved(raw, f"#/properties/{WRAP_KEY}") if isinstance(raw, dict) and "$id" not in raw else raw
+    inner: Any = raw
+    if isinstance(raw, dict):
+        inner = dict(raw) if "$id" in raw else _moved(raw, f"#/properties/{WRAP_KEY}")
     wrapped: dict[str, Any] = {
         "type": "object",
         "properties": {WRAP_KEY: inner},
@@ -148,6 +153,8 @@ def _moved(raw: Any, base: str) -> Any:
             moved[key] = base + value[1:]
         elif key in {"const", "enum", "default", "examples"}:
             moved[key] = value
+        elif key in _NAMED_SCHEMAS and isinstance(value, dict):
+            moved[key] = {name: _moved(inner, base) for name, inner in cast("dict[str, Any]", value).items()}
         else:
             moved[key] = _moved(value, base)
     return moved

@@ -11,7 +11,6 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final, cast
 
 import orjson
@@ -26,11 +25,16 @@ _WALKED: Final = frozenset({dict, list, float})
 Payload = bytes | bytearray
 
 
-@dataclass(frozen=True, slots=True)
 class JsonText:
-    """A value that is JSON bytes already; it is written into a frame as it stands."""
+    """A value that is JSON bytes already; it is written into a frame as it stands.
 
-    text: bytes
+    No dataclass: orjson writes those by itself and would not ask what to do.
+    """
+
+    __slots__ = ("text",)
+
+    def __init__(self, text: bytes) -> None:
+        self.text = text
 
 
 class NotJson(ValueError):
@@ -56,7 +60,8 @@ def decode(payload: Payload) -> object:
     except ValueError as error:
         if _BAD_NUMBER not in str(error):
             raise NotJson(str(error)) from None
-        raise NumberLost("an integer has too many digits to be kept exactly", _without_numbers(payload)) from None
+        rest = _without_numbers(payload)
+        raise NumberLost("an integer has too many digits to be kept exactly", rest) from None
     if type(value) in _WALKED and _has_infinity(value):
         raise NumberLost("a decimal is beyond the range of an IEEE double", value)
     return value
@@ -106,11 +111,11 @@ def _without_numbers(payload: Payload) -> object:
     try:
         return json.loads(payload, parse_int=_short_int, parse_float=lambda _: None)
     except (ValueError, RecursionError):
-        return None
+        raise NotJson("the text breaks off behind a number of too many digits") from None
 
 
 def _short_int(digits: str) -> int | None:
-    return int(digits) if len(digits) < 20 else None
+    return int(digits) if len(digits.lstrip("-")) < 20 else None
 
 
 def _written_slowly(value: object) -> bytes:

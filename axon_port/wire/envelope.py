@@ -83,7 +83,8 @@ def number_lost(error: NumberLost) -> Refused:
     value = error.value
     if isinstance(value, dict):
         fields = cast("dict[str, Any]", value)
-        if fields.get("type") in ANSWERS:
+        kind = fields.get("type")
+        if isinstance(kind, str) and kind in ANSWERS:
             return Refused(refusal, None, about_answer(fields, frame_id))
     return Refused(refusal, frame_id)
 

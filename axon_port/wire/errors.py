@@ -108,8 +108,8 @@ def invalid_fields(error: ValidationError, *, prefix: Sequence[str | int] = ()) 
 
 
 def _visible(loc: Iterable[str | int]) -> list[str | int]:
-    # Tags of unions are marked with a leading ~ in commands.py: they name our models, not a place in the command.
-    return [step for step in loc if not (isinstance(step, str) and step.startswith("~"))]
+    # Tags of unions begin with a NUL in commands.py: they name our models, not a place in the command.
+    return [step for step in loc if not (isinstance(step, str) and step.startswith("\0"))]
 
 
 def _fault(loc: Sequence[str | int], message: str, kind: str) -> dict[str, Any]:

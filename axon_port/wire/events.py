@@ -16,6 +16,10 @@ PROTOCOL_VERSION: Final = 1
 Id = str | int
 Frame = Mapping[str, Any]
 
+CUT: Final = "… ("
+CUT_END: Final = " more characters)"
+"""What stands around a number at the end of a text that was cut."""
+
 MAX_MESSAGE_CHARACTERS: Final = 8_192
 """Of an error's or a log's `message`. Some providers answer with pages; nobody reads more than this."""
 
@@ -150,7 +154,7 @@ def shortened(text: str, limit: int) -> str:
     """`text`, cut in the middle of nowhere if need be, with the number of characters that went."""
     if len(text) <= limit:
         return text
-    return f"{text[:limit]}… ({len(text) - limit} more characters)"
+    return f"{text[:limit]}{CUT}{len(text) - limit}{CUT_END}"
 
 
 def encode_terminal(frame: Frame, max_frame_bytes: int) -> bytes:
@@ -186,10 +190,11 @@ def _fitting_error(frame: dict[str, Any], payload: bytes, max_frame_bytes: int) 
     if len(payload) > max_frame_bytes and frame.pop("messages", None) is not None:
         frame["messages_omitted"] = True
         payload = codec.encode(frame)
-    for field in ("details", "usage"):
+    for field in ("details", "usage", "agent_id", "call_id", "run_id"):
         if len(payload) > max_frame_bytes and frame.pop(field, None) is not None:
             payload = codec.encode(frame)
-    if len(payload) > max_frame_bytes:
-        frame["message"] = shortened(frame["message"], 100)
-        payload = codec.encode(frame)
+    for length in (100, 0):
+        if len(payload) > max_frame_bytes:
+            frame["message"] = shortened(frame["message"], length) if length else ""
+            payload = codec.encode(frame)
     return payload

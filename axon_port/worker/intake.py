@@ -6,6 +6,7 @@ tell how late the loop is. Everything else goes to the loop in the order in whic
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -18,6 +19,8 @@ from axon_port.wire.errors import WireError
 from axon_port.wire.events import error_frame, result_frame
 from axon_port.wire.framing import FramingLost, Oversize
 from axon_port.worker.exchanges import Exchange, Exchanges
+
+_logger = logging.getLogger("axon_port.intake")
 
 INBOX_BYTES: Final = 512 * 1024 * 1024
 """Commands read and not yet taken by the loop, above which the reader stops: somebody's code blocks the loop."""
@@ -145,7 +148,7 @@ class Intake:
                     self._inbox.put(InputLost())
                 case _:
                     self.frames_in += 1
-                    self._receive(frame)
+                    self._receive_safely(frame)
         outbox = self._exchanges.outbox
         if outbox.congested:
             outbox.when_room(self.resume)
@@ -164,6 +167,14 @@ class Intake:
 
     def signalled(self, number: int) -> None:
         self._on_signal(number)
+
+    def _receive_safely(self, payload: bytes | bytearray) -> None:
+        try:
+            self._receive(payload)
+        except Exception:
+            # A fault of ours, but the thread that reads must live on: without it the worker would be deaf.
+            _logger.exception("a frame could not be taken")
+            self._exchanges.say(error_frame(None, WireError("InternalError", "the worker failed on a frame")))
 
     def _receive(self, payload: bytes | bytearray) -> None:
         try:

@@ -92,10 +92,10 @@ class LogSink:
             "timestamp": _timestamp(time.time() if created is None else created),
             "level": level,
             "logger": logger,
-            "message": redacted(shortened(message, MAX_MESSAGE_CHARACTERS)),
+            "message": shortened(redacted(message), MAX_MESSAGE_CHARACTERS),
         }
         if traceback:
-            frame["traceback"] = redacted(traceback[-MAX_TRACEBACK_CHARACTERS:])
+            frame["traceback"] = redacted(traceback)[-MAX_TRACEBACK_CHARACTERS:]
         if fields:
             frame["fields"] = self._redactor.value(fields)
         self._send(frame, tag)
@@ -162,7 +162,7 @@ class FrameHandler(logging.Handler):
         try:
             message = record.getMessage()
         except Exception as error:  # noqa: BLE001  a record that cannot be formatted is still worth telling of
-            message = f"{record.msg!r} (its arguments do not fit: {type(error).__name__})"
+            message = f"{_plain(record.msg)} (its arguments do not fit: {type(error).__name__})"
         self._sink.write(
             _level_name(record.levelno),
             record.name,

@@ -10,9 +10,13 @@ from collections.abc import Mapping
 from typing import Any, Final, cast
 
 from axon_port.wire import codec
+from axon_port.wire.events import CUT, CUT_END
 
 SHORTEST: Final = 8
 """Characters. A shorter "key" is found in ordinary words, and redacting it would eat the text around it."""
+
+SHORTEST_BEGINNING: Final = 4
+"""Characters of a key at the end of a text that was cut there."""
 
 REPLACEMENT: Final = "[redacted]"
 
@@ -22,15 +26,15 @@ _NAMES: Final = re.compile(r"(API_?KEY|TOKEN|SECRET|ACCESS_KEY|PASSWORD|CREDENTI
 
 _WORDS: Final = frozenset(
     {
-        "type", "id", "tools", "kind", "part_kind", "status", "state", "outcome", "level", "logger", "reason", "finish_reason",
-        "error_type", "name", "tool_name", "tool_kind", "call_id", "tool_call_id", "agent_id", "run_id",
+        "type", "id", "tools", "kind", "part_kind", "status", "state", "outcome", "level", "logger", "reason",
+        "finish_reason", "error_type", "name", "tool_name", "tool_kind", "call_id", "tool_call_id", "agent_id", "run_id",
         "conversation_id", "model", "model_name", "provider_name", "timestamp", "media_type", "message_history",
     }
 )  # fmt: skip
 """Keys whose values are protocol words, ids and names, in frames and in pydantic-ai's messages: they stay."""
 
 
-_DATA: Final = frozenset({"args", "content", "data", "fields", "body", "metadata"})
+_DATA: Final = frozenset({"args", "content", "fields", "body", "metadata"})
 """Keys below which everything is somebody's data: there a `name` is a text like any other."""
 
 
@@ -59,18 +63,30 @@ class Redactor:
         """An encoded frame with its texts redacted. Costs a search where there is nothing to do."""
         if not any(secret in payload for secret in self._encoded):
             return payload
-        frame = cast("dict[str, Any]", codec.decode(payload))
-        of_a_run = "run_id" in frame and "result" in frame
-        redacted = {
-            key: self.value(item) if of_a_run and key == "result" else self._field(key, item)
-            for key, item in frame.items()
-        }
+        try:
+            frame = cast("dict[str, Any]", codec.decode(payload))
+        except ValueError:
+            # Nested deeper than the parser goes: no time for words and names, the key must not leave.
+            for secret in self._encoded:
+                payload = payload.replace(secret, REPLACEMENT.encode())
+            return payload
+        data = "result" if "run_id" in frame else "data" if frame.get("kind") in {"text", "thinking", "output"} else ""
+        redacted = {key: self.value(item) if key == data else self._field(key, item) for key, item in frame.items()}
         return codec.encode(redacted)
 
     def text(self, text: str) -> str:
         for secret in self._secrets:
             if secret in text:
                 text = text.replace(secret, REPLACEMENT)
+        return self._without_cut_key(text) if text.endswith(CUT_END) else text
+
+    def _without_cut_key(self, text: str) -> str:
+        """A text that was cut to a length can end with the beginning of a key."""
+        kept, mark, rest = text.rpartition(CUT)
+        for secret in self._secrets:
+            for length in range(min(len(secret), len(kept)), SHORTEST_BEGINNING - 1, -1):
+                if kept.endswith(secret[:length]):
+                    return kept[:-length] + REPLACEMENT + mark + rest
         return text
 
     def value(self, value: Any) -> Any:
