@@ -19,11 +19,11 @@ from pydantic_ai.models import Model, infer_model
 from pydantic_ai.models.test import TestModel
 from pydantic_ai.providers import Provider
 
+from axon_port.agents.http import new_http_client
 from axon_port.agents.providers import (
     UnusableModel,
     build_provider,
     is_provider,
-    new_http_client,
     without_retries,
 )
 
