@@ -44,6 +44,7 @@ def test_the_elixir_example_answers_a_tool_call_and_streams(tmp_path: Path) -> N
 
 
 def test_the_shell_example_gets_an_answer_to_each_line(tmp_path: Path) -> None:
+    """clause: SHELL-PACK, SHELL-UNPACK"""
     needed("jq")
     script = EXAMPLES / "shell" / "session.sh"
     frames = [json.loads(line) for line in output_of([needed("bash"), script], tmp_path, with_axon_port(tmp_path))]

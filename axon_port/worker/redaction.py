@@ -27,8 +27,8 @@ _NAMES: Final = re.compile(r"(API_?KEY|TOKEN|SECRET|ACCESS_KEY|PASSWORD|CREDENTI
 _WORDS: Final = frozenset(
     {
         "type", "id", "tools", "kind", "part_kind", "status", "state", "outcome", "level", "logger", "reason",
-        "finish_reason", "error_type", "name", "tool_name", "tool_kind", "call_id", "tool_call_id", "agent_id", "run_id",
-        "conversation_id", "model", "model_name", "provider_name", "timestamp", "media_type", "message_history",
+        "finish_reason", "error_type", "name", "tool_name", "tool_kind", "call_id", "tool_call_id", "agent_id",
+        "run_id", "conversation_id", "model", "model_name", "provider_name", "timestamp", "media_type", "message_history",
     }
 )  # fmt: skip
 """Keys whose values are protocol words, ids and names, in frames and in pydantic-ai's messages: they stay."""

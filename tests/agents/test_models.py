@@ -70,9 +70,7 @@ NAMES: dict[Interface, str] = {
 def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test sees a key, an address or a proxy of the machine it runs on."""
     for name in list(os.environ):
-        if name.startswith(
-            ("OPENAI_", "ANTHROPIC_", "GOOGLE_", "GEMINI_", "AZURE_", "AWS_", "OLLAMA_", "VLLM_")
-        ):
+        if name.startswith(("OPENAI_", "ANTHROPIC_", "GOOGLE_", "GEMINI_", "AZURE_", "AWS_", "OLLAMA_", "VLLM_")):
             monkeypatch.delenv(name)
         if name.lower().endswith("_proxy") or name.endswith(("_API_KEY", "_TOKEN")):
             monkeypatch.delenv(name)
@@ -101,9 +99,7 @@ def refusal(spec: str | Endpoint) -> str:
     return str(caught.value)
 
 
-async def question(
-    model: Model, *, stream: bool = False, settings: ModelSettings | None = None
-) -> ModelResponse:
+async def question(model: Model, *, stream: bool = False, settings: ModelSettings | None = None) -> ModelResponse:
     asked = [ModelRequest.user_text_prompt("Hello?")]
     if not stream:
         return await model_request(model, asked, model_settings=settings)
@@ -113,9 +109,7 @@ async def question(
         return events.get()
 
 
-def ask(
-    spec: str | Endpoint, *, stream: bool = False, settings: ModelSettings | None = None
-) -> ModelResponse:
+def ask(spec: str | Endpoint, *, stream: bool = False, settings: ModelSettings | None = None) -> ModelResponse:
     """One question to a model that was built on a thread, as a worker does it."""
 
     async def main() -> ModelResponse:
@@ -174,6 +168,7 @@ def test_a_missing_address_names_the_variable_and_the_field_to_set(name: str) ->
 
 @pytest.mark.parametrize("name", ["gpt-5.2", "opnai:gpt-5.2", "gateway/nobody:x", "no such model", ":", ":x"])
 def test_an_unknown_name_is_refused_with_the_form_of_a_name(name: str) -> None:
+    """clause: MODEL-NAME"""
     text = refusal(name)
     assert f"Unknown model: {name}" in text
     assert "provider:model" in text
@@ -260,6 +255,7 @@ def test_a_provider_with_a_sign_in_of_its_own_takes_no_key(name: str) -> None:
 def test_a_base_url_is_sent_the_key_beside_it_and_nothing_of_the_environment(
     interface: Interface, stream: bool, settings: ModelSettings | None
 ) -> None:
+    """clause: SEC-BASE-URL"""
     with Provider(interface) as service:
         service.say(text="Hello")
         assert ask(at(service), stream=stream, settings=settings).text == "Hello"
@@ -270,9 +266,7 @@ def test_a_base_url_is_sent_the_key_beside_it_and_nothing_of_the_environment(
 @pytest.mark.parametrize("interface", INTERFACES)
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.usefixtures("canaries", "canary_netrc")
-def test_a_base_url_without_a_key_works_and_is_sent_the_placeholder(
-    interface: Interface, stream: bool
-) -> None:
+def test_a_base_url_without_a_key_works_and_is_sent_the_placeholder(interface: Interface, stream: bool) -> None:
     with Provider(interface) as service:
         service.say(text="Hello")
         assert ask(at(service, api_key=None), stream=stream).text == "Hello"
@@ -340,6 +334,7 @@ def test_google_cloud_at_an_endpoint_uses_no_default_credentials(api_key: str | 
 
 @pytest.mark.parametrize("name", ["llama3.2", "llama3.2:3b", "org/model:free", "test", "gpt-5.2"])
 def test_a_name_without_a_prefix_is_an_openai_chat_endpoint(name: str) -> None:
+    """clause: MODEL-ENDPOINT"""
     with Provider("openai_chat") as service:
         service.say(text="Hello")
         spec = Endpoint(name, service.base_url)
@@ -375,6 +370,7 @@ def test_an_endpoint_of_a_name_alone_is_that_name(monkeypatch: pytest.MonkeyPatc
     ],
 )
 def test_a_base_url_that_is_no_plain_address_is_refused_and_not_repeated(base_url: str, reason: str) -> None:
+    """clause: MODEL-BASE-URL"""
     text = refusal(Endpoint("gpt-5.2", base_url, KEY))
     assert reason in text
     assert "canary" not in text
@@ -384,6 +380,7 @@ def test_a_base_url_that_is_no_plain_address_is_refused_and_not_repeated(base_ur
 @pytest.mark.parametrize("base_url", [None, "http://127.0.0.1:9/v1"])
 @pytest.mark.parametrize("tail", ["\n", "\r\nX-Evil: 1", " ", "\x7f", "\u00e9", "\ud800"])
 def test_a_key_that_fits_no_header_is_refused_and_not_repeated(base_url: str | None, tail: str) -> None:
+    """clause: MODEL-KEY"""
     text = refusal(Endpoint("openai:gpt-5.2", base_url, KEY + tail))
     assert "no header may hold" in text
     assert KEY not in text
@@ -397,9 +394,7 @@ def test_an_empty_key_is_refused_rather_than_replaced_by_that_of_the_environment
     assert "empty" in refusal(Endpoint("openai:gpt-5.2", base_url, ""))
 
 
-@pytest.mark.parametrize(
-    ("name", "variable"), [("openai:x", "OPENAI_API_KEY"), ("anthropic:x", "ANTHROPIC_API_KEY")]
-)
+@pytest.mark.parametrize(("name", "variable"), [("openai:x", "OPENAI_API_KEY"), ("anthropic:x", "ANTHROPIC_API_KEY")])
 def test_a_key_of_the_environment_with_a_line_break_is_refused_and_not_repeated(
     name: str, variable: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -439,6 +434,7 @@ def test_labels_and_representations_hold_no_key() -> None:
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("status", [408, 409, 429, 500, 503, 529])
 def test_a_failed_request_is_made_once(interface: Interface, stream: bool, status: int) -> None:
+    """clause: MODEL-SETTINGS"""
     with Provider(interface) as service:
         service.fail(status, headers={"retry-after": "0"}, times=3)
         with pytest.raises(ModelHTTPError) as caught:
@@ -460,15 +456,11 @@ def test_a_broken_connection_is_not_opened_again(interface: Interface, stream: b
 @pytest.mark.parametrize(
     ("interface", "prefix"), [("openai_chat", "OPENAI"), ("anthropic", "ANTHROPIC"), ("google", "GOOGLE")]
 )
-def test_a_plain_name_makes_one_request_too(
-    interface: Interface, prefix: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_plain_name_makes_one_request_too(interface: Interface, prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with Provider(interface) as service:
         service.fail(500, times=3)
         monkeypatch.setenv(f"{prefix}_API_KEY", KEY)
-        monkeypatch.setenv(
-            "GOOGLE_GEMINI_BASE_URL" if prefix == "GOOGLE" else f"{prefix}_BASE_URL", service.base_url
-        )
+        monkeypatch.setenv("GOOGLE_GEMINI_BASE_URL" if prefix == "GOOGLE" else f"{prefix}_BASE_URL", service.base_url)
         with pytest.raises(ModelHTTPError):
             ask(NAMES[interface])
         assert len(service.requests) == 1
@@ -478,6 +470,7 @@ def test_a_plain_name_makes_one_request_too(
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("status", [302, 307, 308])
 def test_a_redirect_to_another_host_is_not_followed(interface: Interface, stream: bool, status: int) -> None:
+    """clause: MODEL-HTTP"""
     with Provider(interface) as service, Provider(interface) as elsewhere:
         elsewhere.respond(lambda _: pytest.fail("the redirect was followed"))
         location = elsewhere.origin.replace("127.0.0.1", "localhost")
@@ -534,6 +527,7 @@ def test_no_connection_is_waited_for_longer_than_its_own_timeout() -> None:
 @pytest.mark.parametrize("interface", INTERFACES)
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_gzip_bomb_is_a_broken_answer(interface: Interface, stream: bool) -> None:
+    """clause: MODEL-BOUNDS"""
     with Provider(interface) as service:
         service.gzip_bomb()
         with pytest.raises(ModelAPIError) as caught:
@@ -544,9 +538,8 @@ def test_a_gzip_bomb_is_a_broken_answer(interface: Interface, stream: bool) -> N
 
 @pytest.mark.parametrize("interface", INTERFACES)
 @pytest.mark.parametrize("stream", [False, True])
-def test_an_endless_answer_is_a_broken_one(
-    interface: Interface, stream: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_endless_answer_is_a_broken_one(interface: Interface, stream: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """clause: MODEL-BOUNDS"""
     monkeypatch.setattr(providers, "MAX_ANSWER_BYTES", 1_000_000)
     monkeypatch.setattr(providers, "MAX_STREAM_BYTES", 4_000_000)
     with Provider(interface) as service:
@@ -573,9 +566,7 @@ COMPLETION = json.dumps(
         "object": "chat.completion",
         "created": 1,
         "model": "m",
-        "choices": [
-            {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "Hello " * 999}}
-        ],
+        "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "Hello " * 999}}],
     }
 ).encode()
 
@@ -602,9 +593,7 @@ def test_a_compressed_answer_is_read(body: bytes) -> None:
 )
 def test_a_badly_compressed_answer_is_a_broken_one(encoding: str, body: bytes) -> None:
     with Provider("openai_chat") as service:
-        service.fail(
-            200, headers={"content-type": "application/json", "content-encoding": encoding}, body=body
-        )
+        service.fail(200, headers={"content-type": "application/json", "content-encoding": encoding}, body=body)
         with pytest.raises(ModelAPIError) as caught:
             ask(at(service))
         assert not isinstance(caught.value, ModelHTTPError)

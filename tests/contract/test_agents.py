@@ -45,6 +45,7 @@ MODELS: list[tuple[Any, list[str]]] = [
 
 @pytest.mark.parametrize(("model", "names"), MODELS, ids=[str(n) for n in range(len(MODELS))])
 def test_the_model_in_answers_is_a_string_that_says_which(worker: Worker, model: Any, names: list[str]) -> None:
+    """clause: AGENT-LABEL"""
     before = len(worker.frames)
     answer = succeeded(create(worker, "which", model=model, replace=True))["result"]
     assert isinstance(answer["model"], str)
@@ -68,6 +69,7 @@ def test_an_agent_id_has_up_to_256_characters(worker: Worker, size: int) -> None
 
 
 def test_an_agent_that_exists_is_not_replaced_unasked(worker: Worker) -> None:
+    """clause: AGENT-EXISTS"""
     succeeded(create(worker, "twice"))
     failed(create(worker, "twice", model={"script": [says("other")]}), "AgentExists")
     failed(create(worker, "twice", replace=False), "AgentExists")
@@ -85,12 +87,14 @@ def test_replace_may_create_an_agent_too(worker: Worker) -> None:
 
 
 def test_a_refused_replacement_leaves_the_agent_that_was_there(worker: Worker) -> None:
+    """clause: AGENT-ATOMIC"""
     succeeded(create(worker, "kept"))
     failed(create(worker, "kept", tools=[tool("a"), tool("a")], replace=True), "InvalidAgent")
     assert succeeded(worker.run("kept"))["result"] == "hello"
 
 
 def test_a_run_in_flight_finishes_with_the_agent_it_began_with(worker: Worker) -> None:
+    """clause: AGENT-EXISTS"""
     agent = asking_agent(worker)
     run, call = start_asking(worker, agent)
     succeeded(create(worker, agent, replace=True))
@@ -103,6 +107,7 @@ def test_a_run_in_flight_finishes_with_the_agent_it_began_with(worker: Worker) -
 
 
 def test_a_deleted_agent_is_not_found_and_its_runs_in_flight_finish(worker: Worker) -> None:
+    """clause: AGENT-DELETE, RUN-NOT-FOUND"""
     agent = asking_agent(worker)
     run, call = start_asking(worker, agent)
     assert succeeded(worker.ask("delete_agent", agent_id=agent))["result"] == {}
@@ -120,6 +125,7 @@ def test_a_deleted_agents_name_is_free_again(worker: Worker) -> None:
 
 @pytest.mark.parametrize("kind", ["run", "stream", "delete_agent"])
 def test_an_agent_that_is_not_there_is_not_found(worker: Worker, kind: str) -> None:
+    """clause: AGENT-DELETE, RUN-NOT-FOUND"""
     more = {} if kind == "delete_agent" else {"prompt": "p"}
     failed(worker.ask(kind, agent_id="nobody", **more), "AgentNotFound")
 
@@ -168,6 +174,7 @@ MISSHAPEN: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("fields", MISSHAPEN.values(), ids=MISSHAPEN.keys())
 def test_a_field_of_the_wrong_shape_is_an_invalid_command(worker: Worker, fields: dict[str, Any]) -> None:
+    """clause: AGENT-SHAPE, TOOL-PARAMETERS"""
     failed(create(worker, "misshapen", **fields), "InvalidCommand")
     failed(worker.run("misshapen"), "AgentNotFound")
 
@@ -199,6 +206,7 @@ UNUSABLE: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("fields", UNUSABLE.values(), ids=UNUSABLE.keys())
 def test_what_cannot_work_is_an_invalid_agent_and_nothing_is_registered(worker: Worker, fields: dict[str, Any]) -> None:
+    """clause: AGENT-INVALID, AGENT-ATOMIC, SCHEMA-INVALID"""
     failed(create(worker, "unusable", **fields), "InvalidAgent")
     failed(worker.run("unusable"), "AgentNotFound")
     assert "unusable" not in listed(worker)
@@ -214,6 +222,7 @@ def test_what_cannot_work_is_an_invalid_agent_and_nothing_is_registered(worker: 
     ],
 )
 def test_a_provider_whose_key_is_missing_says_what_to_do(worker: Worker, model: Any, variable: str) -> None:
+    """clause: MODEL-NAME"""
     error = failed(create(worker, "keyless", model=model), "InvalidAgent")
     assert variable in error["message"]
 
@@ -236,6 +245,7 @@ def test_a_strange_tool_name_works_or_is_an_invalid_agent(worker: Worker, name: 
 
 
 def test_a_recursive_tool_schema_works(worker: Worker) -> None:
+    """clause: SCHEMA-REFERENCES"""
     node = {"type": "object", "properties": {"next": {"$ref": "#/$defs/node"}, "n": {"type": "integer"}}}
     schema = {"$ref": "#/$defs/node", "$defs": {"node": {**node, "required": ["n"]}}, "type": "object"}
     good = {"n": 1, "next": {"n": 2, "next": {"n": 3}}}
@@ -270,6 +280,7 @@ def test_a_thousand_agents_come_and_go(worker: Worker) -> None:
 
 
 def test_a_python_handler_that_is_not_allowed_names_the_flag(worker: Worker) -> None:
+    """clause: SEC-IMPORT"""
     error = failed(create(worker, "i", tools=[tool(handler={"python": "os:getcwd"})]), "ImportNotAllowed")
     assert "--allow-import" in error["message"]
     failed(worker.run("i"), "AgentNotFound")
@@ -291,6 +302,7 @@ CAPABILITIES: list[Any] = [
 
 @pytest.mark.parametrize("capability", CAPABILITIES, ids=json.dumps)
 def test_a_capability_that_is_not_allowed_names_the_flag(worker: Worker, capability: Any) -> None:
+    """clause: SEC-CAPABILITY"""
     error = failed(create(worker, "c", capabilities=[capability]), "CapabilityNotAllowed")
     assert "--allow-capability" in error["message"]
     failed(worker.run("c"), "AgentNotFound")
@@ -298,6 +310,7 @@ def test_a_capability_that_is_not_allowed_names_the_flag(worker: Worker, capabil
 
 @pytest.mark.parametrize("option", ["--allow-capability", "AXON_PORT_ALLOW_CAPABILITY"])
 def test_an_mcp_server_that_is_a_program_needs_a_flag_of_its_own(option: str) -> None:
+    """clause: SEC-MCP"""
     options = [option, "MCP"] if option.startswith("--") else []
     env = {} if options else {option: "WebSearch,MCP"}
     with Worker(*options, env=env) as worker:
@@ -306,6 +319,7 @@ def test_an_mcp_server_that_is_a_program_needs_a_flag_of_its_own(option: str) ->
 
 
 def test_a_capability_that_is_allowed_is_not_refused_for_its_name() -> None:
+    """clause: CAP-SPECS"""
     with Worker("--allow-capability", "MCP") as worker:
         answer = create(worker, "c", capabilities=[{"MCP": {"url": "http://127.0.0.1:9/mcp"}}])
         assert answer["type"] == "result" or answer["error_type"] == "InvalidAgent"

@@ -28,6 +28,7 @@ def null_error(worker: Worker, error_type: str) -> dict[str, Any]:
 
 
 def test_ready_tells_who_the_worker_is_and_its_limits() -> None:
+    """clause: EVT-READY"""
     with Worker() as worker:
         ready = worker.ready
         assert ready == {
@@ -49,6 +50,7 @@ def test_ready_has_the_version_that_the_command_line_tells() -> None:
 
 
 def test_commands_may_be_sent_before_ready_and_build_on_each_other() -> None:
+    """clause: ENV-PIPELINE, LIFE-READY"""
     with Worker() as worker:
         script = {"script": [says("hello")]}
         worker.send_raw(
@@ -73,11 +75,13 @@ INVALID_IDS = [None, "", "x" * 257, 1.5, True, False, [], [1], {}, {"id": 1}, 2*
 
 @pytest.mark.parametrize("wanted", VALID_IDS, ids=lambda i: f"{type(i).__name__}-{str(i)[:8]!r}-{len(str(i))}")
 def test_an_id_is_echoed_unchanged(worker: Worker, wanted: str | int) -> None:
+    """clause: ENV-ID"""
     assert succeeded(worker.request({"type": "ping", "id": wanted}))["id"] == wanted
 
 
 @pytest.mark.parametrize("unusable", INVALID_IDS, ids=lambda i: f"{type(i).__name__}-{str(i)[:8]}-{len(str(i))}")
 def test_an_unusable_id_gets_one_error_without_an_id(worker: Worker, unusable: Any) -> None:
+    """clause: ENV-ID"""
     worker.send({"type": "ping", "id": unusable})
     null_error(worker, "InvalidCommand")
 
@@ -99,6 +103,7 @@ def test_a_number_and_the_same_number_as_a_string_are_different_ids(worker: Work
 
 
 def test_an_id_may_be_used_again_after_its_terminal_frame(worker: Worker) -> None:
+    """clause: ENV-REUSE"""
     agent = worker.agent([says("again")])
     for _ in range(30):
         assert succeeded(worker.request({"type": "run", "id": "r", "agent_id": agent, "prompt": "p"}))
@@ -109,6 +114,7 @@ def test_an_id_may_be_used_again_after_its_terminal_frame(worker: Worker) -> Non
 
 @pytest.mark.parametrize("kind", ["ping", "run", "stream", "list_agents", "stats", "cancel"])
 def test_an_id_in_use_is_refused_without_an_id_and_the_first_is_untouched(worker: Worker, kind: str) -> None:
+    """clause: ENV-DUPLICATE"""
     agent = asking_agent(worker)
     run, call = start_asking(worker, agent)
     more = {"run": {"agent_id": agent, "prompt": "p"}, "cancel": {"target": run}}
@@ -133,6 +139,7 @@ def test_a_thousand_duplicates_do_no_harm(worker: Worker) -> None:
 
 
 def test_a_short_run_overtakes_a_long_one(worker: Worker) -> None:
+    """clause: ENV-ORDER"""
     slow, call = start_asking(worker)
     assert succeeded(worker.run(worker.agent([says("quick")])))["result"] == "quick"
     worker.answer(call, result=1)
@@ -140,6 +147,7 @@ def test_a_short_run_overtakes_a_long_one(worker: Worker) -> None:
 
 
 def test_commands_take_effect_in_the_order_of_arrival(worker: Worker) -> None:
+    """clause: ENV-PIPELINE, AGENT-ORDER"""
     first, second = {"script": [says("first")]}, {"script": [says("second")]}
     worker.send({"type": "create_agent", "id": "o1", "agent_id": "order", "model": first})
     worker.send({"type": "run", "id": "o2", "agent_id": "order", "prompt": "p"})
@@ -240,6 +248,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 def test_a_wrong_field_is_named_and_its_value_is_not_echoed(
     worker: Worker, command: dict[str, Any], field: str
 ) -> None:
+    """clause: ENV-FIELDS, ENV-NO-ECHO"""
     worker.ask("create_agent", agent_id="somebody", model={"script": [TURN]}, replace=True)
     before = len(worker.frames)
     error = failed(worker.ask(command["type"], **{**command, "id": "wrong"}), "InvalidCommand")
@@ -261,6 +270,7 @@ def test_a_wrong_field_is_named_and_its_value_is_not_echoed(
 def test_null_for_an_optional_field_is_as_if_it_were_absent(
     worker: Worker, command: dict[str, Any], expected: str
 ) -> None:
+    """clause: ENV-NULL"""
     failed(worker.ask(command["type"], **command), expected)
 
 
@@ -287,6 +297,7 @@ def test_null_for_each_optional_field_of_a_tool_is_as_if_it_were_absent(worker: 
 
 
 def test_a_result_for_a_call_that_was_never_made_is_an_error_without_an_id(worker: Worker) -> None:
+    """clause: ENV-ANSWERS, CALL-UNKNOWN"""
     run, call = start_asking(worker)
     worker.send({"type": "tool_result", "id": run, "call_id": "999999999", "result": 1})
     error = null_error(worker, "UnknownToolCall")
@@ -296,6 +307,7 @@ def test_a_result_for_a_call_that_was_never_made_is_an_error_without_an_id(worke
 
 
 def test_a_result_with_the_id_of_another_run_is_for_a_call_that_was_never_made(worker: Worker) -> None:
+    """clause: CALL-UNKNOWN"""
     agent = asking_agent(worker)
     first, first_call = start_asking(worker, agent)
     second, second_call = start_asking(worker, agent)
@@ -334,6 +346,7 @@ BAD_RESULTS: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("outcome", BAD_RESULTS, ids=lambda o: "-".join(o) or "nothing")
 def test_a_result_of_the_wrong_shape_is_refused_and_the_run_waits_on(worker: Worker, outcome: dict[str, Any]) -> None:
+    """clause: ENV-ANSWERS"""
     run, call = start_asking(worker)
     worker.answer(call, **outcome)
     error = null_error(worker, "InvalidCommand")
@@ -358,6 +371,7 @@ def test_an_answer_with_an_unusable_id_is_refused(worker: Worker) -> None:
 
 
 def test_a_second_result_for_a_call_is_dropped(worker: Worker) -> None:
+    """clause: CALL-LATE"""
     agent = worker.agent([calls("lookup"), calls("lookup"), says("done")], tools=[tool()])
     run, call = start_asking(worker, agent)
     worker.answer(call, result="first")
@@ -374,6 +388,7 @@ def test_a_second_result_for_a_call_is_dropped(worker: Worker) -> None:
 
 @pytest.mark.parametrize("credit", [-1, "1", 1.5, None, [], True])
 def test_a_wrong_credit_is_refused_and_the_stream_goes_on(worker: Worker, credit: Any) -> None:
+    """clause: STREAM-WRONG"""
     stream = worker.start_stream(worker.agent([says("text")]), credit=0)
     worker.send({"type": "credit", "id": stream, "n": credit})
     assert null_error(worker, "InvalidCommand")["run_id"] == stream
@@ -382,6 +397,7 @@ def test_a_wrong_credit_is_refused_and_the_stream_goes_on(worker: Worker, credit
 
 
 def test_credit_for_a_run_that_asked_for_none_or_has_ended_is_dropped(worker: Worker) -> None:
+    """clause: ENV-CROSSED, STREAM-OPEN"""
     run, call = start_asking(worker)
     worker.send({"type": "credit", "id": run, "n": 5})
     worker.answer(call, result=1)
@@ -393,6 +409,7 @@ def test_credit_for_a_run_that_asked_for_none_or_has_ended_is_dropped(worker: Wo
 
 
 def test_what_crosses_an_end_on_the_wire_leaves_a_debug_log() -> None:
+    """clause: ENV-CROSSED, CALL-LATE"""
     with Worker("--log-level", "debug") as worker:
         run, call = start_asking(worker)
         worker.answer(call, result=1)
@@ -416,6 +433,7 @@ def test_ten_thousand_answers_and_cancels_for_nothing_do_no_harm(worker: Worker)
 
 
 def test_raw_garbage_between_commands_does_not_disturb_a_run(worker: Worker) -> None:
+    """clause: ENV-ONE-TERMINAL"""
     run, call = start_asking(worker)
     for payload in (b"", b"[]", b"{", b'{"type":"nope"}', b'{"type":"ping"}', b"\xff"):
         worker.send_raw(pack(payload))

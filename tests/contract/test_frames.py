@@ -47,6 +47,7 @@ def small() -> Iterator[Worker]:
 
 
 def test_frames_of_zero_length_are_ignored(worker: Worker) -> None:
+    """clause: FRAME-EMPTY"""
     ping_works(worker)
     before = len(worker.frames)
     worker.send_raw(pack(b"") * 1000)
@@ -64,6 +65,7 @@ def test_a_hundred_thousand_empty_frames_leave_the_memory_as_it_was(worker: Work
 
 
 def test_a_frame_of_exactly_the_maximum_is_accepted(small: Worker) -> None:
+    """clause: FRAME-OVERSIZE"""
     agent = small.agent([says("read")])
     frame = padded({"type": "run", "id": "full", "agent_id": agent, "messages": "none"}, "prompt", SMALL)
     small.send_raw(frame)
@@ -82,6 +84,7 @@ def test_a_frame_one_byte_over_the_maximum_is_refused_without_its_id(small: Work
 
 
 def test_a_frame_that_is_too_long_is_refused_as_soon_as_its_length_is_read(small: Worker) -> None:
+    """clause: FRAME-OVERSIZE"""
     small.send_raw(header(SMALL + 5))
     assert failed(small.recv(), "FrameTooLarge")["details"]["length"] == SMALL + 5
     small.send_raw(b"x" * (SMALL + 5))
@@ -105,6 +108,7 @@ def test_what_stands_in_a_skipped_frame_is_not_read_as_frames(small: Worker) -> 
 
 
 def test_a_skipped_frame_is_not_held_in_memory(worker: Worker) -> None:
+    """clause: FRAME-OVERSIZE"""
     succeeded(worker.run(worker.agent([says("warm")])))
     length = 100 * MIB
     forget_peak(worker.pid)
@@ -141,6 +145,7 @@ LOST = {
 
 @pytest.mark.parametrize("text", LOST.values(), ids=LOST.keys())
 def test_lost_framing_cancels_everything_and_ends_the_worker(text: bytes) -> None:
+    """clause: FRAME-LOST"""
     with Worker() as worker:
         run, _ = start_asking(worker)
         worker.send_raw(text)
@@ -198,6 +203,7 @@ NOT_JSON = {
 
 @pytest.mark.parametrize("payload", NOT_JSON.values(), ids=NOT_JSON.keys())
 def test_what_is_not_json_gets_one_error_and_nothing_else_happens(worker: Worker, payload: bytes) -> None:
+    """clause: JSON-TEXT"""
     worker.send_raw(pack(payload))
     error = failed(worker.recv(), "InvalidJSON")
     assert error["id"] is None
@@ -206,17 +212,20 @@ def test_what_is_not_json_gets_one_error_and_nothing_else_happens(worker: Worker
 
 @pytest.mark.parametrize("payload", [b"[]", b"null", b'"ping"', b"1", b"true", b"[{}]", b"{}"])
 def test_json_that_is_no_command_is_refused_without_an_id(worker: Worker, payload: bytes) -> None:
+    """clause: ENV-OBJECT"""
     worker.send_raw(pack(payload))
     assert failed(worker.recv(), "InvalidCommand")["id"] is None
 
 
 @pytest.mark.parametrize("unusable", [{}, {"type": None}, {"type": 7}, {"type": ["ping"]}, {"type": {}}])
 def test_a_command_without_a_usable_type_is_refused_with_its_id(worker: Worker, unusable: Frame) -> None:
+    """clause: ENV-OBJECT"""
     worker.send({**unusable, "id": "mine"})
     failed(worker.terminal("mine"), "InvalidCommand")
 
 
 def test_an_unknown_type_is_named_in_the_details(worker: Worker) -> None:
+    """clause: ENV-UNKNOWN"""
     worker.send({"type": "conquer", "id": "mine", "whatever": [1]})
     assert failed(worker.terminal("mine"), "UnknownCommand")["details"] == {"type": "conquer"}
 
@@ -235,6 +244,7 @@ def test_the_workers_own_frames_are_no_commands(worker: Worker, kind: str) -> No
 
 
 def test_of_duplicate_keys_the_last_one_counts(worker: Worker) -> None:
+    """clause: JSON-DUPLICATES"""
     worker.expect({"type": "ping", "id": "last"})
     worker.send_raw(pack(b'{"type":"shutdown","id":1,"type":"ping","id":"last"}'))
     assert worker.wait_for(lambda frame: frame["type"] in ("result", "error"))["id"] == "last"
@@ -257,6 +267,7 @@ def test_a_command_may_come_byte_by_byte(worker: Worker) -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_frames_may_be_cut_anywhere(worker: Worker, seed: int) -> None:
+    """clause: FRAME-SPLIT"""
     chance = random.Random(seed)
     wanted = [f"cut {seed} {n}" for n in range(50)]
     data = b"".join(pack(b"") * chance.randrange(3) + encode({"type": "ping", "id": name}) for name in wanted)
@@ -278,6 +289,7 @@ def test_a_thousand_frames_in_one_write_get_a_thousand_answers(worker: Worker) -
     "size", [1, 4095, 4096, 4097, 27182, 31415, 65531, 65535, 65536, 65537, 65540, 131072, 271828, 314159]
 )
 def test_texts_of_any_size_are_intact_both_ways(worker: Worker, size: int) -> None:
+    """clause: FRAME-LENGTH"""
     text = "".join(chr(0x61 + n % 26) for n in range(size))
     answer = succeeded(worker.run(worker.agent([says("read")]), text))
     assert prompts(answer["messages"]) == [text]
@@ -300,6 +312,7 @@ WHOLE = encode({"type": "ping", "id": "cut"})
 
 @pytest.mark.parametrize("cut", range(1, len(WHOLE)))
 def test_an_input_that_ends_inside_a_frame_is_reported(cut: int) -> None:
+    """clause: FRAME-TRUNCATED, LIFE-EXIT"""
     with Worker() as worker:
         worker.send_raw(WHOLE + WHOLE[:cut])
         worker.close_stdin()
@@ -311,6 +324,7 @@ def test_an_input_that_ends_inside_a_frame_is_reported(cut: int) -> None:
 
 
 def test_an_input_that_ends_inside_a_skipped_frame_is_reported() -> None:
+    """clause: FRAME-TRUNCATED"""
     with Worker("--max-frame-bytes", str(SMALL)) as worker:
         worker.send_raw(header(SMALL + 1) + b"x" * SMALL)
         worker.close_stdin()
@@ -337,6 +351,7 @@ EXACT = [2**53 + 1, -(2**53) - 1, 2**63 - 1, 2**63, -(2**63), 2**64, 2**64 + 1, 
 
 @pytest.mark.parametrize("number", EXACT, ids=lambda n: f"{str(n)[:5]}-{len(str(n))}-digits")
 def test_an_integer_in_a_tool_result_is_exact_or_refused(worker: Worker, number: int) -> None:
+    """clause: JSON-INTEGERS"""
     run, call = start_asking(worker)
     worker.answer(call, result={"n": number})
     frame = worker.wait_for(lambda frame: frame["type"] in ("result", "error"))
@@ -373,6 +388,7 @@ def test_a_decimal_that_overflows_is_refused(worker: Worker, text: str) -> None:
 
 
 def test_a_decimal_that_overflows_in_a_run_is_refused_with_its_id(worker: Worker) -> None:
+    """clause: JSON-DECIMALS"""
     worker.send_raw(pack(b'{"type":"run","id":"big","agent_id":"x","prompt":"p","deps":{"n":[1e999]}}'))
     failed(worker.terminal("big"), "InvalidCommand")
 
@@ -388,6 +404,7 @@ def test_scalars_are_carried_over_as_they_are(worker: Worker, value: Any) -> Non
 
 @pytest.mark.parametrize("depth", [100, 200, 253, 254, 255, 256, 500, 1000, 1023, 1024, 1025, 5000])
 def test_a_deep_value_is_carried_whole_or_refused(worker: Worker, depth: int) -> None:
+    """clause: JSON-DEPTH"""
     run, call = start_asking(worker)
     start = json.dumps({"type": "tool_result", "id": run, "call_id": call["call_id"]})[:-1]
     worker.send_raw(pack(f'{start}, "result": {"[" * depth}{"]" * depth}}}'.encode()))
@@ -422,6 +439,7 @@ def test_a_frame_full_of_empty_lists_is_answered(worker: Worker) -> None:
 
 
 def test_a_result_over_the_maximum_becomes_an_error_and_the_next_run_works(small: Worker) -> None:
+    """clause: FRAME-OUT"""
     agent = small.agent([says("x" * (SMALL * 2 // 3))])
     failed(small.run(agent), "ResultTooLarge")
     assert len(succeeded(small.run(agent, messages="none"))["result"]) == SMALL * 2 // 3
@@ -429,6 +447,7 @@ def test_a_result_over_the_maximum_becomes_an_error_and_the_next_run_works(small
 
 
 def test_messages_that_make_an_error_too_long_are_left_out(small: Worker) -> None:
+    """clause: FRAME-OUT"""
     agent = small.agent([calls("lookup"), calls("lookup"), calls("lookup"), fails(500)], tools=[tool()])
     run = small.start_run(agent)
     for _ in range(3):
@@ -443,6 +462,7 @@ LONG_ID = "i" * 256
 
 
 def test_a_chunk_that_only_its_id_makes_too_long_is_split(small: Worker) -> None:
+    """clause: STREAM-SPLIT"""
     command = {"type": "create_agent", "id": 1, "agent_id": "a", "model": {"script": [says("")]}}
     text = "".join(chr(0x61 + n % 26) for n in range(SMALL + 4 - len(encode(command))))
     small.send({**command, "model": {"script": [says(text)]}})
@@ -456,6 +476,7 @@ def test_a_chunk_that_only_its_id_makes_too_long_is_split(small: Worker) -> None
 
 
 def test_a_tool_call_over_the_maximum_ends_its_run(small: Worker) -> None:
+    """clause: TOOL-TOO-LONG"""
     command = {"type": "create_agent", "id": 1, "agent_id": "a", "tools": [tool("t", description="")]}
     shortest = {**command, "model": {"script": [calls(("t", {"x": ""}))]}}
     text = "x" * (SMALL + 4 - len(encode(shortest)))
@@ -469,6 +490,7 @@ def test_a_tool_call_over_the_maximum_ends_its_run(small: Worker) -> None:
 
 
 def test_a_parent_that_does_not_read_gets_everything_in_order_afterwards() -> None:
+    """clause: OUT-WRITER"""
     with Worker() as worker:
         agent = worker.agent([says("x" * 10_000)])
         worker.stop_reading()
@@ -479,6 +501,7 @@ def test_a_parent_that_does_not_read_gets_everything_in_order_afterwards() -> No
 
 
 def test_the_wire_is_read_while_the_parent_does_not_read() -> None:
+    """clause: IN-READER"""
     with Worker() as worker:
         agent = asking_agent(worker)
         worker.stop_reading()

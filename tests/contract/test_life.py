@@ -57,6 +57,7 @@ def command_line(*arguments: str, env: dict[str, str] | None = None) -> subproce
 
 
 def test_a_ping_tells_how_the_worker_is(worker: Worker) -> None:
+    """clause: LIFE-PING, CMD-PING"""
     pong = succeeded(worker.ask("ping"))["result"]
     assert set(pong) == {"status", "uptime_ms", "inflight", "agents", "loop_lag_ms"}
     assert pong["status"] == "ok"
@@ -82,6 +83,7 @@ STATS = {
 
 
 def test_stats_have_the_shape_of_the_contract(worker: Worker) -> None:
+    """clause: LIFE-STATS"""
     run, call = start_asking(worker)
     worker.answer(call, result=1)
     succeeded(worker.terminal(run))
@@ -101,6 +103,7 @@ def test_stats_have_the_shape_of_the_contract(worker: Worker) -> None:
 
 
 def test_stats_count_what_has_happened_since_the_start() -> None:
+    """clause: LIFE-STATS"""
     with Worker() as worker:
         agent = worker.agent([calls("lookup"), calls("lookup"), says("done")], tools=[tool()])
         run, call = start_asking(worker, agent)
@@ -155,6 +158,7 @@ def test_a_log_level_can_be_set(worker: Worker, level: str) -> None:
 
 
 def test_a_log_level_holds_from_now_on() -> None:
+    """clause: LOG-LEVEL, CMD-SET-LOG-LEVEL"""
     with Worker() as worker:
         agent = asking_agent(worker)
         ended, call = start_asking(worker, agent)
@@ -181,6 +185,7 @@ def test_a_log_level_is_an_option_and_a_variable(option: list[str]) -> None:
 
 
 def test_what_is_enqueued_goes_with_the_next_model_request(worker: Worker) -> None:
+    """clause: RUN-ENQUEUE"""
     run, call = start_asking(worker, prompt="first")
     assert succeeded(worker.ask("enqueue", target=run, prompt="and this"))["result"] == {"enqueued": True}
     worker.answer(call, result=1)
@@ -202,6 +207,7 @@ def test_what_is_enqueued_for_idle_times_leads_to_one_more_request(worker: Worke
 
 
 def test_what_is_enqueued_in_the_last_request_leads_to_one_more(worker: Worker) -> None:
+    """clause: RUN-ENQUEUE"""
     slow = says("done", chunks=["do", "ne"], chunk_delay_ms=500)
     stream = worker.start_stream(worker.agent([slow, says("done again")]), "first")
     worker.wait_for("chunk", of=stream)
@@ -230,6 +236,7 @@ def test_what_is_enqueued_keeps_its_order(worker: Worker) -> None:
 
 
 def test_enqueue_reaches_a_run_that_waits_its_turn(worker: Worker) -> None:
+    """clause: RUN-ENQUEUE"""
     agent = asking_agent(worker, max_concurrency=1)
     first, call = start_asking(worker, agent)
     waiting = worker.start_run(agent, "second")
@@ -281,6 +288,7 @@ def test_a_cancel_right_behind_a_run_ends_it(worker: Worker, kind: str) -> None:
 
 
 def test_a_cancelled_run_tells_its_messages_and_usage(worker: Worker) -> None:
+    """clause: RUN-CANCEL"""
     run, call = start_asking(worker, prompt="begun")
     assert succeeded(worker.ask("cancel", target=run))["result"] == {"cancelled": True}
     frames = worker.collect(run)
@@ -292,6 +300,7 @@ def test_a_cancelled_run_tells_its_messages_and_usage(worker: Worker) -> None:
 
 
 def test_of_two_cancels_at_once_one_terminal_frame_comes(worker: Worker) -> None:
+    """clause: RUN-CANCEL, ENV-ONE-TERMINAL"""
     run, _ = start_asking(worker)
     cancels = [worker.submit("cancel", target=run) for _ in range(5)]
     failed(worker.terminal(run), "Cancelled")
@@ -319,6 +328,7 @@ def test_cancels_and_answers_that_cross_leave_one_terminal_frame(worker: Worker)
 
 @pytest.mark.parametrize("option", [["--max-inflight", "2"], []])
 def test_runs_beyond_max_inflight_are_refused(option: list[str]) -> None:
+    """clause: RUN-OVERLOADED"""
     with Worker(*option, env={} if option else {"AXON_PORT_MAX_INFLIGHT": "2"}) as worker:
         assert worker.ready["limits"]["max_inflight"] == 2
         agent = asking_agent(worker)
@@ -335,6 +345,7 @@ def test_runs_beyond_max_inflight_are_refused(option: list[str]) -> None:
 
 
 def test_runs_that_wait_their_turn_count_towards_max_inflight() -> None:
+    """clause: AGENT-TURNS, RUN-OVERLOADED"""
     with Worker("--max-inflight", "2") as worker:
         agent = asking_agent(worker, max_concurrency=1)
         first, call = start_asking(worker, agent)
@@ -357,6 +368,7 @@ def test_a_thousand_runs_at_once_all_end(worker: Worker) -> None:
 
 
 def test_a_shutdown_says_goodbye_while_the_input_is_open() -> None:
+    """clause: LIFE-SHUTDOWN, EVT-GOODBYE, LIFE-EXIT"""
     with Worker() as worker:
         assert succeeded(worker.ask("shutdown"))["result"] == {}
         assert worker.recv()["reason"] == "shutdown"
@@ -375,6 +387,7 @@ def test_a_shutdown_lets_runs_finish_within_the_grace() -> None:
 
 
 def test_while_shutting_down_new_runs_are_refused_and_the_rest_is_answered() -> None:
+    """clause: LIFE-SHUTDOWN"""
     with Worker() as worker:
         agent = asking_agent(worker)
         run, _ = start_asking(worker, agent)
@@ -406,6 +419,7 @@ def test_what_is_left_after_the_grace_is_cancelled() -> None:
 
 
 def test_the_result_of_a_shutdown_comes_after_all_runs_and_before_goodbye() -> None:
+    """clause: LIFE-SHUTDOWN, LIFE-GOODBYE"""
     with Worker() as worker:
         endless = start_endless(worker)
         shutdown = worker.submit("shutdown", grace_ms=0)
@@ -416,6 +430,7 @@ def test_the_result_of_a_shutdown_comes_after_all_runs_and_before_goodbye() -> N
 
 @pytest.mark.parametrize("graces", [(NEVER_MS, 50), (50, NEVER_MS)])
 def test_of_two_shutdowns_the_shorter_grace_wins(graces: tuple[int, int]) -> None:
+    """clause: LIFE-SHUTDOWN-TWICE"""
     with Worker() as worker:
         run, _ = start_asking(worker)
         first, second = (worker.submit("shutdown", grace_ms=grace) for grace in graces)
@@ -449,6 +464,7 @@ def test_an_end_of_input_in_a_shutdown_is_no_disturbance() -> None:
 
 
 def test_at_the_end_of_input_the_worker_says_goodbye() -> None:
+    """clause: LIFE-EOF, LIFE-GOODBYE"""
     with Worker() as worker:
         worker.close_stdin()
         assert worker.wait_for("goodbye")["reason"] == "eof"
@@ -477,6 +493,7 @@ def test_commands_that_came_before_the_end_of_input_are_answered() -> None:
 
 
 def test_at_the_end_of_input_runs_that_wait_on_the_parent_end_and_the_others_finish() -> None:
+    """clause: LIFE-EOF"""
     with Worker() as worker:
         waiting, _ = start_asking(worker)
         finishing = worker.start_run(worker.agent([says("done", delay_ms=500)]))
@@ -501,6 +518,7 @@ def test_runs_that_wait_their_turn_at_the_end_of_input_have_it() -> None:
 
 @pytest.mark.parametrize("option", [["--drain-timeout", "1"], []])
 def test_what_is_left_after_the_drain_timeout_is_cancelled(option: list[str]) -> None:
+    """clause: LIFE-EOF"""
     with Worker(*option, env={} if option else {"AXON_PORT_DRAIN_TIMEOUT": "1"}) as worker:
         endless = start_endless(worker)
         succeeded(worker.ask("ping"))
@@ -525,6 +543,7 @@ def test_eight_hundred_open_calls_do_not_hold_up_the_end() -> None:
 
 
 def test_a_worker_to_whom_nobody_listens_ends_though_its_input_is_open() -> None:
+    """clause: LIFE-STDOUT"""
     with Worker() as worker:
         start_endless(worker)
         succeeded(worker.ask("ping"))
@@ -556,6 +575,7 @@ SIGNALS = [signal.SIGTERM, signal.SIGINT]
 
 @pytest.mark.parametrize("number", SIGNALS, ids=lambda s: s.name)
 def test_a_signal_ends_an_idle_worker_in_an_orderly_way(number: signal.Signals) -> None:
+    """clause: LIFE-SIGNAL"""
     with Worker() as worker:
         succeeded(worker.ask("ping"))
         worker.signal(number)
@@ -580,6 +600,7 @@ def test_after_a_signal_runs_have_the_default_grace(number: signal.Signals) -> N
 
 @pytest.mark.parametrize("number", SIGNALS, ids=lambda s: s.name)
 def test_a_second_signal_ends_the_worker_at_once(number: signal.Signals) -> None:
+    """clause: LIFE-SIGNAL, LIFE-EXIT"""
     with Worker() as worker:
         start_asking(worker)
         worker.signal(number)
@@ -676,6 +697,7 @@ def test_whatever_crosses_each_run_has_one_terminal_frame_and_then_silence(worke
 
 
 def test_help_is_text() -> None:
+    """clause: OPT-TEXT"""
     done = command_line("--help")
     assert done.returncode == 0
     options = "max-frame-bytes max-inflight max-tool-calls drain-timeout log-level nouse-stdio allow-import"
@@ -706,6 +728,7 @@ WRONG: list[list[str]] = [
 
 @pytest.mark.parametrize("arguments", WRONG, ids=" ".join)
 def test_wrong_arguments_end_it_with_64_and_say_why_on_stderr(arguments: list[str]) -> None:
+    """clause: OPT-WRONG"""
     done = command_line(*arguments)
     assert done.returncode == 64
     assert done.stdout == b""
@@ -724,6 +747,7 @@ VARIABLES: list[tuple[str, str, str, int]] = [
 def test_a_limit_is_an_option_and_a_variable_and_the_option_wins(
     variable: str, option: str, limit: str, value: int
 ) -> None:
+    """clause: OPT-OPTIONS, OPT-ENVIRONMENT"""
     with Worker(env={variable: str(value)}) as worker:
         assert worker.ready["limits"][limit] == value
     with Worker(option, str(value + 1), env={variable: str(value)}) as worker:

@@ -70,6 +70,7 @@ over_kinds = pytest.mark.parametrize("kind", ["run", "stream"])
 def test_a_structured_result_of_any_root_type_is_the_result(
     worker: Worker, schema: Any, right: Any, wrong: Any, mode: str, kind: str
 ) -> None:
+    """clause: OUT-SCHEMA, OUT-MODES, OUT-WRAPPED, SCRIPT-OUTPUT"""
     agent = worker.agent([{"output": right}], output_schema=schema, output_mode=mode)
     answer = succeeded(worker.ask(kind, agent_id=agent, prompt="p"))
     assert answer["result"] == right
@@ -96,6 +97,7 @@ def test_a_result_that_fails_its_schema_goes_back_to_the_model(
 def test_a_result_that_goes_on_failing_is_a_validation_error(
     worker: Worker, schema: Any, right: Any, wrong: Any, mode: str, kind: str
 ) -> None:
+    """clause: OUT-RETRIES"""
     agent = worker.agent([{"output": wrong}] * 5, output_schema=schema, output_mode=mode, result_retries=1)
     error = failed(worker.ask(kind, agent_id=agent, prompt="p"), "ValidationError")
     assert error["details"]
@@ -127,6 +129,7 @@ def test_a_validation_error_names_the_place(worker: Worker) -> None:
 
 @over_modes
 def test_text_where_a_structured_result_is_due_is_an_invalid_output(worker: Worker, mode: str) -> None:
+    """clause: OUT-TEXT"""
     fields = {"output_schema": POINT, "output_mode": mode}
     agent = worker.agent([says("not now"), {"output": {"x": 1}}], result_retries=1, **fields)
     assert succeeded(worker.run(agent))["result"] == {"x": 1}
@@ -201,12 +204,14 @@ def test_the_output_chunks_grow_into_the_result(worker: Worker, mode: str) -> No
 
 @over_modes
 def test_the_structured_result_is_neither_text_nor_a_tool_call(worker: Worker, mode: str) -> None:
+    """clause: STREAM-OUTPUT, STREAM-TOOLS"""
     frames = stream_output(worker, [{"output": LONG}], mode)
     assert {frame["kind"] for frame in frames[:-1]} == {"output"}
 
 
 @over_modes
 def test_after_a_failed_validation_the_output_begins_anew(worker: Worker, mode: str) -> None:
+    """clause: STREAM-OUTPUT"""
     script: list[Frame] = [{"output": {"y": 1}}, {"output": LONG}]
     frames = stream_output(worker, script, mode, result_retries=1)
     assert succeeded(frames[-1])["result"] == LONG

@@ -35,6 +35,7 @@ def calls_of(worker: Worker, run: Any) -> list[Frame]:
 
 
 def test_an_approved_call_is_made_under_the_same_call_id(worker: Worker) -> None:
+    """clause: TOOL-APPROVAL, CALL-ID"""
     run, request = start_guarded(worker, {"q": "x"})
     assert (request["name"], request["args"]) == ("lookup", {"q": "x"})
     assert not calls_of(worker, run)
@@ -47,6 +48,7 @@ def test_an_approved_call_is_made_under_the_same_call_id(worker: Worker) -> None
 
 
 def test_a_refused_call_is_not_made_and_the_model_sees_the_message(worker: Worker) -> None:
+    """clause: TOOL-REFUSED"""
     run, request = start_guarded(worker)
     worker.decide(request, approved=False, message="not on a Sunday")
     answer = succeeded(worker.terminal(run))
@@ -72,6 +74,7 @@ def test_an_approvals_arguments_replace_the_models(worker: Worker) -> None:
 
 
 def test_an_approvals_arguments_are_validated_and_it_stays_open_when_they_fail(worker: Worker) -> None:
+    """clause: TOOL-APPROVAL-ARGS"""
     tools = [tool(parameters=QUERY, requires_approval=True)]
     run, request = start_guarded(worker, {"q": "x"}, tools=tools)
     worker.decide(request, approved=True, args={"q": 7})
@@ -115,6 +118,7 @@ def test_approvals_of_calls_made_together_may_come_in_any_order(worker: Worker) 
 
 
 def test_a_tools_timeout_does_not_run_while_approval_is_open(worker: Worker) -> None:
+    """clause: TOOL-APPROVAL-CLOCK"""
     script = [calls("lookup"), says("done")]
     tools = [tool(requires_approval=True, timeout_ms=2000, retries=0)]
     run = worker.start_run(worker.agent(script, tools=tools))
@@ -176,6 +180,7 @@ def test_a_second_approval_is_dropped(worker: Worker) -> None:
 
 
 def test_a_result_for_a_call_that_is_not_yet_approved_does_not_make_it(worker: Worker) -> None:
+    """clause: CALL-UNKNOWN"""
     run, request = start_guarded(worker)
     worker.send({"type": "tool_result", "id": run, "call_id": request["call_id"], "result": "forged"})
     failed(worker.wait_for("error"), "UnknownToolCall")
@@ -214,6 +219,7 @@ def carry_on(worker: Worker, history: Any, results: Any, **fields: Any) -> Frame
 @pytest.mark.parametrize("kind", ["run", "stream"])
 @pytest.mark.parametrize("messages", [None, "new", "all", "none"])
 def test_a_call_of_a_deferred_tool_ends_the_run(worker: Worker, kind: str, messages: str | None) -> None:
+    """clause: DEFER-TOOL, RUN-MESSAGES"""
     answer = worker.ask(kind, agent_id=deferring_agent(worker), prompt="p", messages=messages)
     assert succeeded(answer)["status"] == "deferred"
     assert answer["result"] is None
@@ -233,6 +239,7 @@ def test_a_call_of_a_deferred_tool_ends_the_run(worker: Worker, kind: str, messa
     ids=["result", "null", "failed", "retry"],
 )
 def test_a_later_run_in_another_worker_carries_on(worker: Worker, outcome: dict[str, Any], seen: Any) -> None:
+    """clause: DEFER-CARRY-ON"""
     answer, call_id = defer(worker)
     with Worker() as other:
         later = carry_on(other, answer["messages"], {call_id: outcome}, messages="all")
@@ -290,6 +297,7 @@ def test_arguments_of_a_deferred_call_are_validated_first(worker: Worker) -> Non
 
 
 def test_with_a_deferred_tool_approval_comes_first(worker: Worker) -> None:
+    """clause: DEFER-TOOL"""
     tools = [tool(handler="deferred", requires_approval=True)]
     run, request = start_guarded(worker, {"q": "x"}, tools=tools)
     worker.decide(request, approved=True, args={"q": "y"})
@@ -306,6 +314,7 @@ def test_a_deferred_tool_that_is_refused_is_not_deferred(worker: Worker) -> None
 
 @pytest.mark.parametrize("misfit", ["another call", "nothing", "one too many", "no history", "an answered call"])
 def test_results_that_do_not_fit_the_history_are_refused(worker: Worker, misfit: str) -> None:
+    """clause: DEFER-MISFIT"""
     answer, call_id = defer(worker)
     history, results = answer["messages"], {call_id: {"result": 1}}
     match misfit:
@@ -323,6 +332,7 @@ def test_results_that_do_not_fit_the_history_are_refused(worker: Worker, misfit:
 
 
 def test_results_that_leave_a_call_open_are_refused(worker: Worker) -> None:
+    """clause: DEFER-MISFIT"""
     script = [calls(("lookup", {"n": 1}), ("lookup", {"n": 2})), says("never")]
     answer = succeeded(worker.run(worker.agent(script, tools=[LATER])))
     first, _ = answer["deferred"]["calls"]

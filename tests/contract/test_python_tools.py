@@ -60,6 +60,7 @@ def test_a_function_is_called_with_the_models_arguments(python_worker: Worker, f
 
 @pytest.mark.parametrize("function", ["add", "add_later"])
 def test_parameters_are_taken_from_the_signature(python_worker: Worker, function: str) -> None:
+    """clause: TOOL-PYTHON"""
     script = [calls((function, {"y": 3})), calls((function, {"x": 2})), says("done")]
     answer = succeeded(python_worker.run(python_worker.agent(script, tools=[python_tool(function)])))
     assert [outcome for _, _, outcome in tool_returns(answer["messages"])] == ["retried", "success"]
@@ -82,6 +83,7 @@ def test_a_tool_has_the_name_it_is_given_and_needs_no_description(python_worker:
 
 
 def test_a_plain_function_runs_in_a_thread(python_worker: Worker) -> None:
+    """clause: TOOL-THREADS"""
     assert returned(python_worker, "thread_name") == "other"
 
 
@@ -92,6 +94,7 @@ def test_a_function_may_ask_for_its_context(python_worker: Worker) -> None:
 
 
 def test_a_function_may_ask_the_model_to_try_again(python_worker: Worker) -> None:
+    """clause: TOOL-RAISES"""
     script = [calls(("ask_again", {"n": 1})), calls(("ask_again", {"n": 10})), says("done")]
     answer = succeeded(python_worker.run(python_worker.agent(script, tools=[python_tool("ask_again")])))
     assert [outcome for _, _, outcome in tool_returns(answer["messages"])] == ["retried", "success"]
@@ -137,6 +140,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("target", REFUSED.values(), ids=REFUSED.keys())
 def test_what_is_not_allowed_is_not_imported(python_worker: Worker, target: str) -> None:
+    """clause: SEC-IMPORT"""
     answer = python_worker.ask(
         "create_agent",
         agent_id="refused",
@@ -190,6 +194,7 @@ def test_a_prefix_allows_whole_components_and_what_is_below(options: list[str], 
 
 
 def test_a_function_must_be_defined_under_an_allowed_prefix_too() -> None:
+    """clause: SEC-FUNCTION"""
     with Worker("--allow-import", "fixtures_pkg.tools", pythonpath=[CONTRACT]) as worker:
         tools = [tool("t", handler={"python": "fixtures_pkg.tools:inside"})]
         answer = worker.ask("create_agent", agent_id="a", model={"script": []}, tools=tools)
@@ -200,12 +205,14 @@ def test_a_function_must_be_defined_under_an_allowed_prefix_too() -> None:
 
 
 def test_a_ready_agent_can_be_imported(python_worker: Worker) -> None:
+    """clause: CMD-MODULE"""
     answer = python_worker.ask("create_agent", agent_id="m1", module="fixtures_pkg.agents:doubling")
     assert succeeded(answer)["result"]["model"].startswith("module:")
     assert succeeded(python_worker.run("m1"))["result"] == "doubled"
 
 
 def test_tools_and_instructions_are_added_to_a_ready_agent(python_worker: Worker) -> None:
+    """clause: AGENT-REFINE"""
     plain = python_worker.agent(module="fixtures_pkg.agents:describing")
     refined = python_worker.agent(
         module="fixtures_pkg.agents:describing", instructions="be refined", tools=[tool("lookup")]
@@ -224,6 +231,7 @@ def test_what_refines_one_agent_does_not_touch_another_of_the_same_module(python
 
 
 def test_the_tools_of_a_ready_agent_count_as_calls_like_all_others(python_worker: Worker) -> None:
+    """clause: TOOL-FOREIGN"""
     agent = python_worker.agent(module="fixtures_pkg.agents:doubling")
     frames = python_worker.collect(python_worker.start_stream(agent, events=["tool_call", "tool_return"]))
     assert frames[0]["data"]["args"] == {"n": 21}
@@ -232,6 +240,7 @@ def test_the_tools_of_a_ready_agent_count_as_calls_like_all_others(python_worker
 
 @pytest.mark.parametrize("target", ["fixtures_pkg.agents:no_agent", "fixtures_pkg.agents:none", "fixtures_pkg.none:a"])
 def test_what_is_no_agent_is_an_invalid_agent(python_worker: Worker, target: str) -> None:
+    """clause: CMD-MODULE"""
     failed(python_worker.ask("create_agent", agent_id="none", module=target), "InvalidAgent")
 
 
@@ -254,6 +263,7 @@ WRITERS: list[tuple[str, dict[str, Any], list[str]]] = [
 def test_what_code_writes_on_stdout_arrives_as_logs(
     python_worker: Worker, function: str, args: dict[str, Any], lines: list[str]
 ) -> None:
+    """clause: STDIO-CAPTURE, STDIO-FRAMES, LOG-LINES"""
     succeeded(run_tool(python_worker, function, args))
     for line in lines:
         log = wait_for_line(python_worker, line)
@@ -276,12 +286,14 @@ def test_what_a_module_prints_while_it_is_imported_arrives_as_logs() -> None:
 
 
 def test_lines_are_not_silenced_by_a_level_that_silences_info() -> None:
+    """clause: LOG-LINES, LOG-LEVEL"""
     with python_worker_with("--log-level", "warning") as worker:
         succeeded(run_tool(worker, "print_lines", {"lines": ["still here"]}))
         wait_for_line(worker, "still here")
 
 
 def test_a_long_line_is_cut_into_frames_of_64_kib() -> None:
+    """clause: LOG-LINES"""
     with python_worker_with() as worker:
         succeeded(run_tool(worker, "print_long", {"size": 1_000_000}))
         size = 0
@@ -311,6 +323,7 @@ def test_lines_arrive_whatever_the_frame_descriptors_are(nouse_stdio: bool) -> N
 
 @pytest.mark.parametrize("nouse_stdio", [False, True], ids=["stdio", "3-and-4"])
 def test_stderr_joined_to_the_frames_arrives_as_logs(nouse_stdio: bool) -> None:
+    """clause: STDIO-STDERR"""
     with python_worker_with(nouse_stdio=nouse_stdio, stderr="stdout") as worker:
         worker.agent([], tools=[python_tool("t", handler={"python": "fixtures_pkg.printing:nothing"})])
         log = worker.wait_for(lambda frame: frame["type"] == "log" and frame["message"] == "said at import")
@@ -318,6 +331,7 @@ def test_stderr_joined_to_the_frames_arrives_as_logs(nouse_stdio: bool) -> None:
 
 
 def test_what_code_logs_arrives_with_the_run_it_belongs_to(python_worker: Worker) -> None:
+    """clause: LOG-RUN, LOG-RECORDS"""
     agent = agent_with(python_worker, "log_warning", {"text": "mind the gap"})
     run = python_worker.start_run(agent)
     succeeded(python_worker.terminal(run))
@@ -327,6 +341,7 @@ def test_what_code_logs_arrives_with_the_run_it_belongs_to(python_worker: Worker
 
 
 def test_a_logged_exception_has_its_traceback(python_worker: Worker) -> None:
+    """clause: LOG-RECORDS"""
     succeeded(run_tool(python_worker, "log_exception"))
     log = python_worker.wait_for(lambda frame: frame["type"] == "log" and frame["message"] == "it went wrong")
     assert log["level"] == "error"
@@ -335,6 +350,7 @@ def test_a_logged_exception_has_its_traceback(python_worker: Worker) -> None:
 
 @pytest.mark.parametrize(("function", "count"), [("print_many", 100_000), ("log_many", 100_000)])
 def test_a_flood_of_logs_holds_up_no_reply(function: str, count: int) -> None:
+    """clause: LOG-DROPPED"""
     with python_worker_with(timeout=120) as worker:
         flood = worker.start_run(agent_with(worker, function, {"count": count}))
         for _ in range(10):
@@ -346,6 +362,7 @@ def test_a_flood_of_logs_holds_up_no_reply(function: str, count: int) -> None:
 
 
 def test_logs_that_are_dropped_while_the_parent_does_not_read_are_counted() -> None:
+    """clause: LOG-DROPPED"""
     with python_worker_with(timeout=120) as worker:
         agent, another = agent_with(worker, "log_many", {"count": 200_000}), worker.agent([says("another")])
         worker.stop_reading()
@@ -356,6 +373,7 @@ def test_logs_that_are_dropped_while_the_parent_does_not_read_are_counted() -> N
 
 
 def test_code_reads_the_end_of_file_and_no_frame(python_worker: Worker) -> None:
+    """clause: STDIO-NULL"""
     for function, expected in (("read_line", "end of file"), ("read_0", ""), ("child_reads", "")):
         assert returned(python_worker, function) == expected
 
@@ -374,6 +392,7 @@ STRANGE: dict[str, Any] = {
 
 @pytest.mark.parametrize("kind", STRANGE)
 def test_a_result_that_json_does_not_quite_know_follows_the_rule(python_worker: Worker, kind: str) -> None:
+    """clause: JSON-OUT-NUMBERS, JSON-OUT-TEXT"""
     value = returned(python_worker, "strange", {"kind": kind})
     assert value == STRANGE[kind]
     assert not isinstance(value, float) or math.isfinite(value)
@@ -388,6 +407,7 @@ STRANGER = [
 @pytest.mark.parametrize("kind", [*STRANGE, *STRANGER])
 @pytest.mark.parametrize("how", ["run", "stream"])
 def test_whatever_a_tool_returns_a_terminal_frame_comes(python_worker: Worker, kind: str, how: str) -> None:
+    """clause: JSON-OUT-NONE"""
     agent = agent_with(python_worker, "strange", {"kind": kind})
     more = {"events": ["tool_call", "tool_return"]} if how == "stream" else {}
     run = python_worker.submit(how, agent_id=agent, prompt="p", **more)
@@ -418,6 +438,7 @@ EXCEPTIONS = [
 @pytest.mark.parametrize("function", ["throw", "throw_later"])
 @pytest.mark.parametrize("kind", EXCEPTIONS)
 def test_whatever_a_tool_raises_its_run_fails_and_no_other(python_worker: Worker, kind: str, function: str) -> None:
+    """clause: TOOL-RAISES"""
     canary, call = start_asking(python_worker)
     agent = agent_with(python_worker, function, {"kind": kind})
     run = python_worker.start_run(agent)
@@ -439,6 +460,7 @@ def test_endless_recursion_fails_its_run(python_worker: Worker) -> None:
 @pytest.mark.parametrize("function", ["hang", "hang_later", "swallow_cancellation"])
 @pytest.mark.parametrize("limit", ["tool", "run", "cancel"])
 def test_a_tool_that_does_not_stop_is_not_waited_for(function: str, limit: str) -> None:
+    """clause: RUN-UNWIND"""
     with python_worker_with("--drain-timeout", "1") as worker:
         fields: dict[str, Any] = {"timeout_ms": 100, "retries": 0} if limit == "tool" else {}
         agent = agent_with(worker, function, **fields)
@@ -463,6 +485,7 @@ def test_tools_that_do_not_stop_are_counted_as_abandoned() -> None:
 
 
 def test_sixty_hung_tools_hold_up_nobody_else() -> None:
+    """clause: TOOL-THREADS"""
     with python_worker_with("--drain-timeout", "1") as worker:
         hung = [worker.start_run(agent_with(worker, "hang")) for _ in range(60)]
         succeeded(worker.ask("ping"))
@@ -478,6 +501,7 @@ def test_sixty_hung_tools_hold_up_nobody_else() -> None:
 @pytest.mark.parametrize("function", ["hang", "hang_later", "swallow_cancellation"])
 @pytest.mark.parametrize("end", ["shutdown", "signal"])
 def test_a_tool_that_does_not_stop_does_not_hold_up_the_end(function: str, end: str) -> None:
+    """clause: LIFE-THREADS"""
     with python_worker_with() as worker:
         run = worker.start_run(agent_with(worker, function))
         succeeded(worker.ask("ping"))
@@ -532,6 +556,7 @@ def test_a_worker_whose_loop_is_blocked_ends_when_nobody_listens(tmp_path: Path)
 @pytest.mark.parametrize("function", ["start_child", "start_grandchild"])
 @pytest.mark.parametrize("end", ["eof", "shutdown", "signal"])
 def test_no_process_of_a_tool_keeps_the_pipes_open_or_stays_behind(function: str, end: str) -> None:
+    """clause: LIFE-CHILDREN, STDIO-CHILDREN"""
     with python_worker_with() as worker:
         returned(worker, function)
         match end:
@@ -546,6 +571,7 @@ def test_no_process_of_a_tool_keeps_the_pipes_open_or_stays_behind(function: str
 
 
 def test_a_fork_in_a_tool_writes_no_frame_and_runs_none_of_our_exits(python_worker: Worker) -> None:
+    """clause: STDIO-CHILDREN"""
     assert returned(python_worker, "fork") == "ended True"
     wait_for_line(python_worker, "from the fork")
     assert returned(python_worker, "add", {"x": 1}) == 2

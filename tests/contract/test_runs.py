@@ -37,6 +37,7 @@ def test_two_runs_have_two_run_ids(worker: Worker) -> None:
 
 
 def test_usage_counts_requests_and_tool_calls(worker: Worker) -> None:
+    """clause: RUN-USAGE"""
     agent = worker.agent([calls("lookup", "lookup"), says("done")], tools=[tool()])
     run = worker.start_run(agent)
     for _ in range(2):
@@ -64,6 +65,7 @@ PARTS: list[list[dict[str, Any]]] = [
 
 @pytest.mark.parametrize("prompt", PARTS, ids=lambda parts: "-".join(part["type"] for part in parts))
 def test_a_prompt_may_be_a_list_of_parts(worker: Worker, prompt: list[dict[str, Any]]) -> None:
+    """clause: RUN-PROMPT"""
     answer = succeeded(worker.run(worker.agent([says("seen")]), prompt))
     (content,) = prompts(answer["messages"])
     assert len(content) == len(prompt)
@@ -83,12 +85,14 @@ def test_an_empty_prompt_is_a_prompt(worker: Worker) -> None:
 
 
 def test_no_prompt_and_nothing_to_carry_on_is_an_invalid_command(worker: Worker) -> None:
+    """clause: RUN-NOTHING"""
     agent = worker.agent([says("x")])
     failed(worker.ask("run", agent_id=agent), "InvalidCommand")
     failed(worker.ask("run", agent_id=agent, message_history=[]), "InvalidCommand")
 
 
 def test_a_prompt_is_sent_as_it_is(worker: Worker) -> None:
+    """clause: TPL-PROMPT"""
     prompt = "Hello {{name}} {{#if x}} {{{ <b>&amp;"
     assert prompts(succeeded(worker.run(worker.agent([says("x")]), prompt))["messages"]) == [prompt]
 
@@ -97,6 +101,7 @@ def test_a_prompt_is_sent_as_it_is(worker: Worker) -> None:
 
 
 def test_messages_says_what_comes_back(worker: Worker) -> None:
+    """clause: RUN-MESSAGES"""
     agent = worker.agent([says("hello")])
     first = succeeded(worker.run(agent, "one"))["messages"]
     new = succeeded(worker.run(agent, "two", message_history=first))["messages"]
@@ -109,6 +114,7 @@ def test_messages_says_what_comes_back(worker: Worker) -> None:
 
 
 def test_a_conversation_goes_on_in_another_worker(worker: Worker) -> None:
+    """clause: RUN-HISTORY"""
     agent = asking_agent(worker, instructions="be brief")
     run, call = start_asking(worker, agent, prompt="first")
     worker.answer(call, result={"deep": [1, 2.5, None, "ü"]})
@@ -124,6 +130,7 @@ def test_a_conversation_goes_on_in_another_worker(worker: Worker) -> None:
 
 
 def test_histories_are_given_back_as_they_are(worker: Worker) -> None:
+    """clause: RUN-HISTORY"""
     agent = worker.agent([says("hello")])
     history = succeeded(worker.run(agent, "one"))["messages"]
     everything = succeeded(worker.run(agent, "two", message_history=history, messages="all"))["messages"]
@@ -152,10 +159,12 @@ NO_HISTORIES: list[Any] = [
 
 @pytest.mark.parametrize("history", NO_HISTORIES, ids=str)
 def test_a_history_that_is_none_is_refused(worker: Worker, history: Any) -> None:
+    """clause: RUN-HISTORY"""
     failed(worker.run(worker.agent([says("x")]), "p", message_history=history), "InvalidHistory")
 
 
 def test_the_turns_of_a_history_do_not_use_up_a_script(worker: Worker) -> None:
+    """clause: SCRIPT-HISTORY"""
     agent = worker.agent([calls("lookup"), says("done")], tools=[tool()])
     history: list[Any] = []
     for _ in range(3):
@@ -185,6 +194,7 @@ def test_a_system_prompt_is_part_of_the_first_request(worker: Worker) -> None:
 
 
 def test_a_runs_model_takes_the_place_of_the_agents(worker: Worker) -> None:
+    """clause: RUN-OVERRIDES"""
     agent = worker.agent([says("agent's")])
     assert succeeded(worker.run(agent, model={"script": [says("run's")]}))["result"] == "run's"
     assert succeeded(worker.run(agent))["result"] == "agent's"
@@ -203,6 +213,7 @@ def test_settings_and_metadata_are_accepted(worker: Worker) -> None:
 
 
 def test_usage_limits_end_a_loop(worker: Worker) -> None:
+    """clause: RUN-LIMITS"""
     agent = worker.agent(LOOP, tools=[tool()], usage_limits={"request_limit": 2})
     run = worker.start_run(agent)
     for _ in range(2):
@@ -212,6 +223,7 @@ def test_usage_limits_end_a_loop(worker: Worker) -> None:
 
 
 def test_usage_limits_are_merged_key_by_key(worker: Worker) -> None:
+    """clause: RUN-OVERRIDES, RUN-LIMITS"""
     limits = {"request_limit": 1, "tool_calls_limit": 1}
     agent = worker.agent([calls("lookup"), calls("lookup"), says("done")], tools=[tool()], usage_limits=limits)
     run = worker.start_run(agent, usage_limits={"request_limit": 10})
@@ -227,6 +239,7 @@ def test_usage_limits_are_merged_key_by_key(worker: Worker) -> None:
     "traceparent", ["00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "none", "", "00-0-0-0"]
 )
 def test_a_traceparent_good_or_bad_does_not_hinder_a_run(worker: Worker, traceparent: str) -> None:
+    """clause: RUN-TRACE"""
     succeeded(worker.run(worker.agent([says("x")]), traceparent=traceparent))
 
 
@@ -234,6 +247,7 @@ def test_a_traceparent_good_or_bad_does_not_hinder_a_run(worker: Worker, tracepa
 
 
 def test_variables_are_filled_from_deps(worker: Worker) -> None:
+    """clause: TPL-VARIABLE"""
     agent = worker.agent([says("x")], instructions="Hello {{name}}", deps={"name": "Ada"})
     assert instructions_of(succeeded(worker.run(agent))) == ["Hello Ada"]
     assert instructions_of(succeeded(worker.run(agent, deps={"name": "Bo"}))) == ["Hello Bo"]
@@ -252,12 +266,14 @@ def test_a_runs_instructions_are_templates_too(worker: Worker) -> None:
 
 @pytest.mark.parametrize("value", ["<b>&'\"", "{{secret}}", "{{", "}}", "a\nb", "ü 😀", "\\"])
 def test_values_go_in_as_text_neither_escaped_nor_expanded_again(worker: Worker, value: str) -> None:
+    """clause: TPL-VALUE"""
     deps = {"name": value, "secret": "no"}
     agent = worker.agent([says("x")], instructions="[{{name}}]", deps=deps)
     assert instructions_of(succeeded(worker.run(agent))) == [f"[{value}]"]
 
 
 def test_a_missing_variable_is_invalid_deps(worker: Worker) -> None:
+    """clause: TPL-MISSING"""
     agent = worker.agent([says("x")], instructions="Hello {{name}}")
     failed(worker.run(agent), "InvalidDeps")
     failed(worker.run(agent, deps={"nome": "Ada"}), "InvalidDeps")
@@ -265,6 +281,7 @@ def test_a_missing_variable_is_invalid_deps(worker: Worker) -> None:
 
 
 def test_a_broken_template_of_a_run_is_refused(worker: Worker) -> None:
+    """clause: TPL-BROKEN"""
     failed(worker.run(worker.agent([says("x")]), instructions="Hello {{name", deps={"name": "x"}), "InvalidAgent")
 
 
@@ -272,6 +289,7 @@ DEPS_SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}, "requ
 
 
 def test_deps_must_meet_their_schema_when_a_run_starts(worker: Worker) -> None:
+    """clause: RUN-DEPS"""
     agent = worker.agent([says("x")], deps_schema=DEPS_SCHEMA)
     succeeded(worker.run(agent, deps={"n": 1}))
     failed(worker.run(agent, deps={"n": "one"}), "InvalidDeps")
@@ -296,6 +314,7 @@ def test_null_is_a_value_of_deps(worker: Worker) -> None:
 
 @pytest.mark.parametrize("kind", ["run", "stream"])
 def test_a_run_that_takes_too_long_times_out(worker: Worker, kind: str) -> None:
+    """clause: RUN-TIMEOUT"""
     agent = worker.agent([says("late", delay_ms=NEVER_MS)])
     error = failed(worker.ask(kind, agent_id=agent, prompt="p", timeout_ms=50), "Timeout")
     assert error["agent_id"] == agent
@@ -322,6 +341,7 @@ def test_a_timeout_cancels_the_open_tool_calls(worker: Worker) -> None:
 
 @pytest.mark.parametrize("kind", ["run", "stream"])
 def test_a_silent_model_is_not_waited_for(worker: Worker, kind: str) -> None:
+    """clause: MODEL-IDLE"""
     agent = worker.agent([says("late", delay_ms=NEVER_MS)])
     failed(worker.ask(kind, agent_id=agent, prompt="p", idle_timeout_ms=50), "ModelTimeout")
 
@@ -333,6 +353,7 @@ def test_a_model_that_falls_silent_in_a_stream_is_not_waited_for(worker: Worker)
 
 
 def test_an_idle_timeout_does_not_run_while_a_tool_works(worker: Worker) -> None:
+    """clause: MODEL-IDLE"""
     agent = asking_agent(worker, idle_timeout_ms=200)
     run, call = start_asking(worker, agent)
     succeeded(worker.run(worker.agent([says("later", delay_ms=600)])))
@@ -344,6 +365,7 @@ def test_an_idle_timeout_does_not_run_while_a_tool_works(worker: Worker) -> None
 
 
 def test_runs_beyond_max_concurrency_wait_their_turn_in_order(worker: Worker) -> None:
+    """clause: AGENT-TURNS"""
     agent = asking_agent(worker, max_concurrency=1)
     runs = [worker.start_run(agent) for _ in range(4)]
     order: list[Any] = []
@@ -373,6 +395,7 @@ def test_an_agent_of_two_runs_at_once_has_two_and_not_three(worker: Worker) -> N
 
 
 def test_the_timeout_of_a_run_that_waits_its_turn_runs_from_its_arrival(worker: Worker) -> None:
+    """clause: AGENT-TURNS, RUN-TIMEOUT"""
     agent = asking_agent(worker, max_concurrency=1)
     first, call = start_asking(worker, agent)
     failed(worker.run(agent, timeout_ms=100), "Timeout")
@@ -397,11 +420,13 @@ def test_a_run_that_waits_its_turn_can_be_cancelled(worker: Worker) -> None:
 
 
 def test_every_run_starts_at_the_first_turn(worker: Worker) -> None:
+    """clause: SCRIPT-TURNS"""
     agent = worker.agent([says("first"), says("second")])
     assert [succeeded(worker.run(agent))["result"] for _ in range(3)] == ["first"] * 3
 
 
 def test_when_the_turns_run_out_the_model_has_behaved_unexpectedly(worker: Worker) -> None:
+    """clause: SCRIPT-END"""
     failed(worker.run(worker.agent([])), "UnexpectedModelBehavior")
     run, call = start_asking(worker, worker.agent([calls("lookup")], tools=[tool()]))
     worker.answer(call, result=1)
@@ -411,6 +436,7 @@ def test_when_the_turns_run_out_the_model_has_behaved_unexpectedly(worker: Worke
 
 @pytest.mark.parametrize("kind", ["run", "stream"])
 def test_a_turn_with_chunks_alone_says_what_they_are_when_joined(worker: Worker, kind: str) -> None:
+    """clause: SCRIPT-CHUNKS"""
     agent = worker.agent([{"chunks": ["Hel", "", "lo"]}])
     assert succeeded(worker.ask(kind, agent_id=agent, prompt="p"))["result"] == "Hello"
 
@@ -432,6 +458,7 @@ FINAL = [400, 401, 402, 403, 404, 413, 422, 451]
 @pytest.mark.parametrize("kind", ["run", "stream"])
 @pytest.mark.parametrize("status", RETRYABLE + FINAL)
 def test_a_providers_error_says_whether_another_attempt_makes_sense(worker: Worker, status: int, kind: str) -> None:
+    """clause: ERR-HTTP, ERR-RETRYABLE"""
     agent = worker.agent([fails(status, "not now")])
     error = failed(worker.ask(kind, agent_id=agent, prompt="p"), "ModelHTTPError")
     assert error["details"]["status_code"] == status
@@ -442,6 +469,7 @@ def test_a_providers_error_says_whether_another_attempt_makes_sense(worker: Work
 
 
 def test_the_providers_retry_after_is_passed_on(worker: Worker) -> None:
+    """clause: ERR-HTTP"""
     error = failed(worker.run(worker.agent([fails(429, retry_after_ms=1500)])), "ModelHTTPError")
     assert error["retry_after_ms"] == 1500
 
@@ -452,11 +480,13 @@ def test_an_error_without_retry_after_has_none(worker: Worker) -> None:
 
 @pytest.mark.parametrize("kind", ["run", "stream"])
 def test_an_error_beside_others_comes_first(worker: Worker, kind: str) -> None:
+    """clause: SCRIPT-ERROR"""
     turn = {**fails(500), **says("never said", thinking="never thought"), **calls("lookup")}
     failed(worker.ask(kind, agent_id=worker.agent([turn], tools=[tool()]), prompt="p"), "ModelHTTPError")
 
 
 def test_a_run_with_a_broken_request_can_be_gone_on_from(worker: Worker) -> None:
+    """clause: RUN-RESUME"""
     agent = worker.agent([calls("lookup"), fails(503)], tools=[tool()])
     run, call = start_asking(worker, agent, prompt="begun")
     worker.answer(call, result="found")
@@ -472,16 +502,19 @@ QUICK = {"attempts": 3, "base_ms": 1, "max_ms": 2}
 
 
 def test_without_retry_a_request_is_made_once(worker: Worker) -> None:
+    """clause: MODEL-RETRY"""
     failed(worker.run(worker.agent([fails(503), says("second")])), "ModelHTTPError")
 
 
 @pytest.mark.parametrize("kind", ["run", "stream"])
 def test_a_retryable_failure_is_tried_again_with_the_next_turn(worker: Worker, kind: str) -> None:
+    """clause: MODEL-RETRY, SCRIPT-TURNS"""
     agent = worker.agent([fails(503), fails(429), says("third")], retry=QUICK)
     assert succeeded(worker.ask(kind, agent_id=agent, prompt="p"))["result"] == "third"
 
 
 def test_attempts_are_counted_in_all_and_for_each_request(worker: Worker) -> None:
+    """clause: MODEL-RETRY"""
     agent = worker.agent([fails(503), fails(503), fails(503), says("fourth")], retry=QUICK)
     failed(worker.run(agent), "ModelHTTPError")
     script = [fails(503), fails(503), calls("lookup"), fails(503), fails(503), says("done")]
@@ -503,11 +536,13 @@ def test_a_runs_retry_takes_the_place_of_the_agents(worker: Worker) -> None:
 
 
 def test_the_providers_retry_after_wins_over_the_longest_wait(worker: Worker) -> None:
+    """clause: MODEL-RETRY-WAIT"""
     agent = worker.agent([fails(429, retry_after_ms=300), says("second")], retry=QUICK)
     assert succeeded(worker.run(agent))["duration_ms"] >= 299
 
 
 def test_a_timeout_ends_the_wait_for_another_attempt(worker: Worker) -> None:
+    """clause: MODEL-RETRY-WAIT"""
     agent = worker.agent([fails(429, retry_after_ms=NEVER_MS), says("second")], retry=QUICK)
     failed(worker.run(agent, timeout_ms=100), "Timeout")
 
@@ -531,6 +566,7 @@ def scripted(*turns: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize("kind", ["run", "stream"])
 @pytest.mark.parametrize("status", [400, 401, 404, 429, 500])
 def test_the_next_model_of_a_list_is_tried_on_any_http_error(worker: Worker, status: int, kind: str) -> None:
+    """clause: MODEL-LIST"""
     agent = worker.agent(model=[scripted(fails(status)), scripted(says("second"))])
     assert succeeded(worker.ask(kind, agent_id=agent, prompt="p"))["result"] == "second"
 
@@ -549,6 +585,7 @@ def test_the_next_model_of_a_list_is_tried_when_one_is_silent(worker: Worker, ki
 
 
 def test_nothing_moves_on_after_the_first_chunk(worker: Worker) -> None:
+    """clause: MODEL-LIST"""
     late = says("ab", chunks=["a", "b"], chunk_delay_ms=NEVER_MS)
     agent = worker.agent(model=[scripted(late), scripted(says("second"))])
     frames = worker.collect(worker.start_stream(agent, idle_timeout_ms=200))
@@ -557,6 +594,7 @@ def test_nothing_moves_on_after_the_first_chunk(worker: Worker) -> None:
 
 
 def test_when_all_models_have_failed_the_last_error_tells_the_attempts(worker: Worker) -> None:
+    """clause: MODEL-ATTEMPTS"""
     agent = worker.agent(model=[scripted(fails(500, "one")), scripted(fails(404, "two"))])
     error = failed(worker.run(agent), "ModelHTTPError")
     assert error["details"]["status_code"] == 404
@@ -565,6 +603,7 @@ def test_when_all_models_have_failed_the_last_error_tells_the_attempts(worker: W
 
 
 def test_each_model_of_a_list_has_its_own_retry(worker: Worker) -> None:
+    """clause: MODEL-LIST"""
     first, second = scripted(fails(503), fails(503)), scripted(fails(503), says("fourth"))
     agent = worker.agent(model=[first, second], retry={**QUICK, "attempts": 2})
     assert succeeded(worker.run(agent))["result"] == "fourth"

@@ -52,6 +52,7 @@ WAYS: list[dict[str, Any]] = [
 @pytest.mark.parametrize("nouse_stdio", [False, True], ids=["stdio", "3-and-4"])
 @pytest.mark.parametrize("ways", WAYS, ids=lambda ways: "-".join(f"{k}={v}" for k, v in ways.items()) or "pipes")
 def test_frames_go_over_whatever_the_descriptors_are(ways: dict[str, Any], nouse_stdio: bool) -> None:
+    """clause: STDIO-KINDS, STDIO-NOUSE"""
     with Worker(nouse_stdio=nouse_stdio, **ways) as worker:
         works(worker)
 
@@ -95,6 +96,7 @@ def commands_in(path: Path) -> Path:
 
 @pytest.mark.parametrize("nouse_stdio", [False, True], ids=["stdio", "3-and-4"])
 def test_commands_may_stand_in_a_file(tmp_path: Path, nouse_stdio: bool) -> None:
+    """clause: STDIO-KINDS"""
     with Worker(stdin=commands_in(tmp_path / "in"), nouse_stdio=nouse_stdio) as worker:
         assert succeeded(worker.terminal(2))["result"] == "from a file"
         for n in range(100):
@@ -120,6 +122,7 @@ def test_a_file_that_ends_inside_a_frame_is_reported(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("stdin", ["null", "closed"])
 def test_without_an_input_it_ends_in_an_orderly_way_or_says_why(stdin: Channel) -> None:
+    """clause: STDIO-CLOSED"""
     with Worker(stdin=stdin) as worker:
         status = worker.wait_exit()
         assert "Traceback" not in worker.stderr
@@ -139,6 +142,7 @@ def test_dev_null_is_an_input_that_has_ended(stdin: Channel) -> None:
 @pytest.mark.parametrize("stderr", ["pipe", "closed"])
 @pytest.mark.parametrize("stdout", ["closed", "null"])
 def test_without_an_output_it_ends(stdout: Channel, stderr: Channel) -> None:
+    """clause: STDIO-CLOSED"""
     with Worker(stdout=stdout, stderr=stderr) as worker:
         if stdout == "null":
             worker.close_stdin()
@@ -152,6 +156,7 @@ def test_with_all_three_descriptors_closed_it_ends() -> None:
 
 
 def test_closed_descriptors_do_not_become_frame_descriptors_by_accident(tmp_path: Path) -> None:
+    """clause: STDIO-CLOSED"""
     with Worker(stdin="closed", stdout="pipe", stderr="closed", cwd=REPOSITORY) as worker:
         worker.wait_exit()
         assert all(frame["type"] in ("ready", "log", "error", "goodbye") for frame in worker.frames)
@@ -172,6 +177,7 @@ MISSING = {"neither": "", "3 alone": "3=0", "4 alone": "4=1"}
 
 @pytest.mark.parametrize("plan", MISSING.values(), ids=MISSING.keys())
 def test_with_nouse_stdio_and_3_or_4_not_open_it_ends_with_64(plan: str) -> None:
+    """clause: STDIO-NOUSE"""
     launcher = [sys.executable, "-I", "-S", str(REPOSITORY / "tests" / "kit" / "launch.py"), plan]
     command = [*(launcher if plan else []), sys.executable, "-m", "axon_port", "--nouse-stdio"]
     done = subprocess.run(command, cwd=REPOSITORY, input=b"", capture_output=True, check=False, timeout=30)
@@ -202,6 +208,7 @@ def test_a_usage_error_with_stderr_joined_to_stdout_is_nothing_but_frames() -> N
 
 
 def test_with_stderr_joined_to_stdout_from_the_first_byte_there_are_only_frames() -> None:
+    """clause: STDIO-STDERR"""
     with Worker(stderr="stdout", env={"PYTHONWARNINGS": "always", "PYTHONVERBOSE": None}) as worker:
         run, call = start_asking(worker, asking_agent(worker))
         worker.answer(call, result=1)

@@ -27,6 +27,7 @@ def chunks(frames: list[dict[str, Any]]) -> list[tuple[int, str]]:
 
 
 def test_the_text_chunks_joined_are_the_answer(worker: Worker) -> None:
+    """clause: STREAM-TEXT"""
     stream = worker.start_stream(worker.agent([says("Hello, world", chunks=["Hel", "lo, ", "world"])]))
     frames = worker.collect(stream)
     assert "".join(texts(frames)) == succeeded(frames[-1])["result"] == "Hello, world"
@@ -43,6 +44,7 @@ def test_a_text_without_chunks_is_streamed_whole(worker: Worker) -> None:
 
 
 def test_a_stream_ends_with_the_result_of_a_run(worker: Worker) -> None:
+    """clause: STREAM-LOOP"""
     agent = worker.agent([says("same")])
     run = succeeded(worker.run(agent))
     streamed = succeeded(worker.collect(worker.start_stream(agent))[-1])
@@ -57,6 +59,7 @@ def test_a_run_sends_no_chunks(worker: Worker) -> None:
 
 
 def test_a_stream_goes_through_the_whole_loop_of_tools(worker: Worker) -> None:
+    """clause: STREAM-LOOP, STREAM-STEP"""
     script = [calls("lookup", text="let me see"), calls("lookup", text="once more"), says("found it")]
     stream = worker.start_stream(worker.agent(script, tools=[tool()]))
     for n in range(2):
@@ -84,6 +87,7 @@ def test_every_kind_that_is_asked_for_is_sent(worker: Worker) -> None:
 
 @pytest.mark.parametrize("kind", ["text", "thinking", "tool_call", "tool_return"])
 def test_only_the_kinds_that_are_asked_for_are_sent(worker: Worker, kind: str) -> None:
+    """clause: STREAM-EVENTS"""
     script = [calls("lookup", thinking="hm", text="see"), says("end")]
     stream = worker.start_stream(worker.agent(script, tools=[tool()]), events=[kind])
     worker.answer(worker.wait_for("tool_call", of=stream), result=1)
@@ -102,6 +106,7 @@ def test_a_stream_may_be_asked_for_no_chunks_at_all(worker: Worker) -> None:
 
 
 def test_thinking_and_text_keep_their_order(worker: Worker) -> None:
+    """clause: STREAM-SEQ"""
     stream = worker.start_stream(worker.agent([says("b", thinking="a")]), events=["text", "thinking"])
     frames = worker.collect(stream)
     assert [frame["data"] for frame in frames if frame["type"] == "chunk"] == ["a", "b"]
@@ -116,6 +121,7 @@ def test_a_tool_whose_call_fails_returns_what_the_model_sees(worker: Worker) -> 
 
 
 def test_a_stream_that_fails_ends_with_an_error_after_its_chunks(worker: Worker) -> None:
+    """clause: STREAM-END"""
     script = [calls("lookup", text="let me see"), fails(500)]
     stream = worker.start_stream(worker.agent(script, tools=[tool()]))
     worker.answer(worker.wait_for("tool_call", of=stream), result=1)
@@ -125,6 +131,7 @@ def test_a_stream_that_fails_ends_with_an_error_after_its_chunks(worker: Worker)
 
 
 def test_two_streams_count_for_themselves(worker: Worker) -> None:
+    """clause: STREAM-SEQ"""
     agent = worker.agent([says("".join(HUNDRED), chunks=HUNDRED)])
     streams = [worker.start_stream(agent) for _ in range(5)]
     for stream in streams:
@@ -142,6 +149,7 @@ def waiting_stream(worker: Worker, n: int, **fields: Any) -> tuple[Any, dict[str
 
 
 def test_without_credit_nothing_is_sent_and_neighbours_are_joined(worker: Worker) -> None:
+    """clause: STREAM-CREDIT, STREAM-JOIN"""
     stream, call = waiting_stream(worker, 0)
     assert not [frame for frame in worker.frames if frame["type"] == "chunk" and frame["id"] == stream]
     credit(worker, stream, 1)
@@ -154,6 +162,7 @@ def test_without_credit_nothing_is_sent_and_neighbours_are_joined(worker: Worker
 
 
 def test_neighbours_of_different_kinds_or_steps_are_not_joined(worker: Worker) -> None:
+    """clause: STREAM-JOIN"""
     stream, call = waiting_stream(worker, 0, events=["text", "thinking"])
     worker.answer(call, result=1)
     credit(worker, stream, 100)
@@ -166,6 +175,7 @@ def test_neighbours_of_different_kinds_or_steps_are_not_joined(worker: Worker) -
 
 
 def test_each_chunk_costs_one(worker: Worker) -> None:
+    """clause: STREAM-CREDIT"""
     stream, call = waiting_stream(worker, 1, events=["text", "thinking", "tool_call", "tool_return"])
     worker.answer(call, result=1)
     frames = [worker.wait_for("chunk", of=stream)]
@@ -179,6 +189,7 @@ def test_each_chunk_costs_one(worker: Worker) -> None:
 
 
 def test_the_result_waits_for_the_last_chunk(worker: Worker) -> None:
+    """clause: STREAM-END"""
     stream = worker.start_stream(worker.agent([says("end")]), credit=0)
     succeeded(worker.run(worker.agent([says("another", delay_ms=200)])))
     assert succeeded(worker.ask("ping"))["result"]["inflight"] == 1
@@ -192,12 +203,14 @@ def test_a_result_without_chunks_before_it_needs_no_credit(worker: Worker) -> No
 
 
 def test_an_error_needs_no_credit(worker: Worker) -> None:
+    """clause: STREAM-FREE"""
     stream, call = waiting_stream(worker, 0)
     worker.answer(call, error="it is down")
     failed(worker.terminal(stream), "ToolError")
 
 
 def test_tools_need_no_credit(worker: Worker) -> None:
+    """clause: STREAM-FREE"""
     script = [calls("lookup", text="let me see"), calls("lookup"), says("end")]
     stream = worker.start_stream(worker.agent(script, tools=[tool()]), credit=0)
     for _ in range(2):
@@ -231,6 +244,7 @@ def test_a_stream_without_credit_holds_up_no_other(worker: Worker) -> None:
 
 
 def test_a_stream_without_credit_is_no_silent_model(worker: Worker) -> None:
+    """clause: MODEL-IDLE"""
     agent = worker.agent([says("end")])
     stream = worker.start_stream(agent, credit=0, idle_timeout_ms=100)
     succeeded(worker.run(worker.agent([says("another", delay_ms=400)])))
@@ -244,6 +258,7 @@ def test_the_timeout_of_a_run_holds_without_credit_too(worker: Worker) -> None:
 
 
 def test_a_stream_whose_end_waits_for_credit_can_be_cancelled(worker: Worker) -> None:
+    """clause: RUN-CANCEL"""
     stream = worker.start_stream(worker.agent([says("end")]), credit=0)
     succeeded(worker.run(worker.agent([says("another", delay_ms=200)])))
     cancels = [{"type": "cancel", "id": f"{n} {stream}", "target": stream} for n in range(2)]
@@ -254,6 +269,7 @@ def test_a_stream_whose_end_waits_for_credit_can_be_cancelled(worker: Worker) ->
 
 
 def test_cancelling_in_the_middle_of_an_answer_keeps_what_came_before(worker: Worker) -> None:
+    """clause: RUN-RESUME"""
     script = [calls("lookup"), says("ab", chunks=["a", "b"], chunk_delay_ms=NEVER_MS)]
     stream = worker.start_stream(worker.agent(script, tools=[tool()]), "begun")
     worker.answer(worker.wait_for("tool_call", of=stream), result="found")
@@ -277,6 +293,7 @@ def test_a_stream_that_is_cancelled_sends_nothing_more(worker: Worker) -> None:
 
 
 def test_a_slow_reader_gets_fewer_and_longer_chunks_and_loses_nothing() -> None:
+    """clause: STREAM-JOIN, STREAM-OPEN"""
     with Worker() as worker:
         pieces = ["x" * 1000] * 5000
         agent = worker.agent([says("".join(pieces), chunks=pieces)])
@@ -290,6 +307,7 @@ def test_a_slow_reader_gets_fewer_and_longer_chunks_and_loses_nothing() -> None:
 
 
 def test_at_the_end_of_input_a_stream_goes_on_as_with_unlimited_credit() -> None:
+    """clause: LIFE-EOF"""
     with Worker() as worker:
         agent = worker.agent([says("".join(HUNDRED), chunks=HUNDRED)])
         stream = worker.start_stream(agent, credit=0)

@@ -54,6 +54,7 @@ def test_an_agents_tool_timeout_is_the_default_for_each_call(worker: Worker) -> 
 
 
 def test_call_ids_are_never_used_twice(worker: Worker) -> None:
+    """clause: CALL-ID"""
     agent = asking_agent(worker)
     seen: set[str] = set()
     for _ in range(50):
@@ -65,6 +66,7 @@ def test_call_ids_are_never_used_twice(worker: Worker) -> None:
 
 
 def test_calls_that_are_made_together_go_out_together_and_may_be_answered_in_any_order(worker: Worker) -> None:
+    """clause: TOOL-PARALLEL, CALL-ANSWER"""
     names = [f"t{n}" for n in range(10)]
     agent = worker.agent([calls(*names), says("done")], tools=[tool(name) for name in names])
     run = worker.start_run(agent)
@@ -77,6 +79,7 @@ def test_calls_that_are_made_together_go_out_together_and_may_be_answered_in_any
 
 
 def test_sequential_tools_are_called_one_after_the_other(worker: Worker) -> None:
+    """clause: TOOL-SEQUENTIAL"""
     agent = worker.agent([calls("one", "one", "one"), says("done")], tools=[tool("one", sequential=True)])
     run = worker.start_run(agent)
     for n in range(3):
@@ -89,6 +92,7 @@ def test_sequential_tools_are_called_one_after_the_other(worker: Worker) -> None
 
 
 def test_at_most_max_tool_calls_of_a_run_are_open_and_none_is_lost() -> None:
+    """clause: TOOL-PARALLEL"""
     with Worker("--max-tool-calls", "3") as worker:
         assert worker.ready["limits"]["max_tool_calls"] == 3
         agent = worker.agent([calls(*(("t", {"n": n}) for n in range(10))), says("done")], tools=[tool("t")])
@@ -128,6 +132,7 @@ BAD_ARGUMENTS: list[dict[str, Any]] = [{}, {"q": 7}, {"q": None}, {"q": "x", "mo
 
 @pytest.mark.parametrize("args", BAD_ARGUMENTS, ids=json.dumps)
 def test_arguments_that_fail_their_schema_go_back_to_the_model(worker: Worker, args: dict[str, Any]) -> None:
+    """clause: TOOL-VALIDATED"""
     script = [calls(("lookup", args)), calls(("lookup", {"q": "right"})), says("done")]
     run, call = start_asking(worker, worker.agent(script, tools=[tool(parameters=QUERY)]))
     assert call["args"] == {"q": "right"}
@@ -137,12 +142,14 @@ def test_arguments_that_fail_their_schema_go_back_to_the_model(worker: Worker, a
 
 
 def test_arguments_that_go_on_failing_spend_the_tools_retries(worker: Worker) -> None:
+    """clause: TOOL-VALIDATED, TOOL-RETRIES"""
     agent = worker.agent([calls("lookup")] * 10, tools=[tool(parameters=QUERY, retries=2)])
     error = failed(worker.run(agent), "ToolRetriesExceeded")
     assert error["usage"]["requests"] == 3
 
 
 def test_a_pattern_that_explodes_freezes_nothing(worker: Worker) -> None:
+    """clause: SCHEMA-PATTERNS"""
     schema = {"type": "object", "properties": {"q": {"type": "string", "pattern": "^(a+)+$"}}}
     script = [calls(("lookup", {"q": "a" * 40 + "!"})), says("done")]
     run = worker.start_run(worker.agent(script, tools=[tool(parameters=schema)]))
@@ -189,6 +196,7 @@ def test_an_unknown_tool_goes_back_to_the_model(worker: Worker) -> None:
 
 
 def test_an_unknown_tool_called_until_the_budget_is_spent_fails_the_run(worker: Worker) -> None:
+    """clause: TOOL-UNKNOWN"""
     failed(worker.run(worker.agent([calls("nothing")] * 20, tools=[tool()])), "ToolRetriesExceeded")
 
 
@@ -223,6 +231,7 @@ def test_retry_asks_the_model_to_try_again(worker: Worker) -> None:
 
 
 def test_retry_costs_the_tools_budget(worker: Worker) -> None:
+    """clause: TOOL-RETRIES"""
     agent = worker.agent([calls("lookup")] * 10, tools=[tool(retries=2)])
     run, call = start_asking(worker, agent)
     worker.answer(call, retry="again")
@@ -240,6 +249,7 @@ def test_an_agents_retries_are_the_default_budget(worker: Worker) -> None:
 
 
 def test_failed_costs_no_budget_and_the_run_goes_on(worker: Worker) -> None:
+    """clause: TOOL-RETRIES"""
     agent = worker.agent([calls("lookup")] * 5 + [says("done")], tools=[tool(retries=0)])
     run = worker.start_run(agent)
     for n in range(5):
@@ -250,6 +260,7 @@ def test_failed_costs_no_budget_and_the_run_goes_on(worker: Worker) -> None:
 
 
 def test_an_error_ends_the_run(worker: Worker) -> None:
+    """clause: TOOL-ERROR"""
     agent = asking_agent(worker)
     run, call = start_asking(worker, agent)
     worker.answer(call, error="the database is gone", details={"code": 7})
@@ -260,6 +271,7 @@ def test_an_error_ends_the_run(worker: Worker) -> None:
 
 
 def test_an_error_of_one_call_cancels_the_others(worker: Worker) -> None:
+    """clause: TOOL-ERROR, CALL-CANCEL"""
     agent = worker.agent([calls("a", "b", "c"), says("done")], tools=[tool(name) for name in "abc"])
     run = worker.start_run(agent)
     made = {call["name"]: call for call in (next_call(worker, run) for _ in range(3))}
@@ -284,6 +296,7 @@ def test_after_an_error_the_history_can_be_gone_on_from(worker: Worker) -> None:
 
 
 def test_a_call_that_takes_too_long_goes_back_to_the_model(worker: Worker) -> None:
+    """clause: TOOL-TIMEOUT, CALL-CANCEL"""
     script = [calls("lookup"), calls("other"), says("done")]
     run, call = start_asking(worker, worker.agent(script, tools=[tool(timeout_ms=50), tool("other")]))
     cancel = worker.wait_for("tool_cancel", of=run)
@@ -302,6 +315,7 @@ def test_calls_that_go_on_taking_too_long_spend_the_tools_retries(worker: Worker
 
 
 def test_an_answer_that_crosses_a_timeout_is_dropped(worker: Worker) -> None:
+    """clause: CALL-LATE"""
     script = [calls("lookup"), calls("other"), says("done")]
     tools = [tool(timeout_ms=20), tool("other")]
     run, late = start_asking(worker, worker.agent(script, tools=tools))

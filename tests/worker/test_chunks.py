@@ -159,7 +159,7 @@ def test_a_frame_without_room_still_carries_a_character(most: int) -> None:
 
 
 def test_of_growing_outputs_the_latest_stands_for_those_before_it() -> None:
-    """clause: STREAM-OUTPUT"""
+    """clause: STREAM-OUTPUT, STREAM-JOIN"""
     queue = ChunkQueue(0, LONG)
     for value in ({"a": 1}, {"a": 12}, {"a": 123}):
         queue.add("output", 1, value)

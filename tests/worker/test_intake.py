@@ -228,6 +228,7 @@ def test_the_other_end_and_signals_are_passed_on_at_once() -> None:
 
 
 def test_a_parent_that_never_reads_is_not_read_either() -> None:
+    """clause: IN-BOUND"""
     desk = FrontDesk()
     resumed: list[str] = []
     desk.intake.resume = lambda: resumed.append("resume")
