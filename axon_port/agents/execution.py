@@ -43,6 +43,7 @@ from pydantic_graph import End
 from axon_port.agents import definition as definitions
 from axon_port.agents.deferral import call_args, deferred_results, open_calls
 from axon_port.agents.definition import AgentDefinition, Workshop
+from axon_port.agents.ends import ToolFault
 from axon_port.agents.failures import wire_error
 from axon_port.agents.guard import RunGuard
 from axon_port.agents.history import dump_history, parse_history, resumable
@@ -53,7 +54,7 @@ from axon_port.agents.prompts import user_content
 from axon_port.agents.script import ScriptedModel
 from axon_port.agents.sources import ModelSource, build_models
 from axon_port.agents.templates import Template
-from axon_port.agents.tools import ToolBench, ToolFault
+from axon_port.agents.tools import ToolBench
 from axon_port.wire import codec, commands
 from axon_port.wire.codec import JsonText
 from axon_port.wire.errors import WireError

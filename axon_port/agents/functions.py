@@ -22,9 +22,8 @@ from pydantic_ai.tools import RunContext
 from pydantic_ai.tools import Tool as FunctionTool
 from pydantic_core import PydanticSerializationError
 
-from axon_port.agents.ends import is_our_cancellation
+from axon_port.agents.ends import ToolFault, is_our_cancellation
 from axon_port.agents.host import Call
-from axon_port.agents.tools import ToolFault
 from axon_port.wire import codec
 from axon_port.wire.errors import WireError
 

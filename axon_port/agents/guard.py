@@ -33,9 +33,9 @@ from pydantic_ai.tools import (
     ToolDenied,
 )
 
-from axon_port.agents.ends import is_our_cancellation
+from axon_port.agents.ends import ToolFault, is_our_cancellation
 from axon_port.agents.host import Call, Decision, Happened
-from axon_port.agents.tools import ToolBench, ToolFault
+from axon_port.agents.tools import ToolBench
 from axon_port.wire.errors import WireError
 
 _logger = logging.getLogger("axon_port.tools")

@@ -25,6 +25,8 @@ from pydantic_core import SchemaValidator
 
 from axon_port.agents.allow import Allowed
 from axon_port.agents.deferral import ARGS_AFTER_APPROVAL
+from axon_port.agents.ends import ToolFault
+from axon_port.agents.functions import call_function
 from axon_port.agents.host import Broken, Call, Failed, Happened, Host, Retry, Returned
 from axon_port.agents.schemas import Schema, SchemaCache, core_validator
 from axon_port.wire import commands
@@ -38,13 +40,6 @@ STOP_SECONDS: Final = 0.1
 """How long a function that is cancelled may take to stop before it counts as left behind."""
 
 _logger = logging.getLogger("axon_port.tools")
-
-
-class ToolFault(WireError):
-    """A tool ended the run."""
-
-    def __init__(self, message: str, details: Any = None) -> None:
-        super().__init__("ToolError", message, details=details)
 
 
 @dataclass(frozen=True)
@@ -233,8 +228,6 @@ class ToolBench(AbstractToolset[Any]):
                 raise ToolFault(message, details)
 
     async def _call_function(self, spec: ToolSpec, tool: FunctionTool[Any], call: Call, ctx: RunContext[Any]) -> Any:
-        from axon_port.agents.functions import call_function
-
         work = asyncio.create_task(call_function(tool, call, ctx, self.threads))
         try:
             await asyncio.wait([work], timeout=spec.timeout)

@@ -28,7 +28,7 @@ _WORDS: Final = frozenset(
     {
         "type", "id", "tools", "kind", "part_kind", "status", "state", "outcome", "level", "logger", "reason",
         "finish_reason", "error_type", "name", "tool_name", "tool_kind", "call_id", "tool_call_id", "agent_id",
-        "run_id", "conversation_id", "model", "model_name", "provider_name", "timestamp", "media_type", "message_history",
+        "run_id", "conversation_id", "model", "model_name", "provider_name", "timestamp", "media_type",
     }
 )  # fmt: skip
 """Keys whose values are protocol words, ids and names, in frames and in pydantic-ai's messages: they stay."""

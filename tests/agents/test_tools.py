@@ -14,10 +14,11 @@ from pydantic_ai.tools import DeferredToolRequests
 
 from axon_port.agents.allow import Allowed
 from axon_port.agents.deferral import ARGS_AFTER_APPROVAL
+from axon_port.agents.ends import ToolFault
 from axon_port.agents.host import Broken, Call, Decision, Failed, Retry, Returned
 from axon_port.agents.schemas import SchemaCache
 from axon_port.agents.script import ScriptedModel
-from axon_port.agents.tools import ToolBench, ToolFault, ToolSpec, compile_tools
+from axon_port.agents.tools import ToolBench, ToolSpec, compile_tools
 from axon_port.wire.commands import Tool, Turn
 from axon_port.wire.errors import WireError
 from tests.agents import functions
