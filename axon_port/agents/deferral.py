@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from pydantic_ai.exceptions import ModelRetry, ToolFailed
-from pydantic_ai.messages import ModelMessage, ModelResponse, ToolCallPart, ToolReturnPart
+from pydantic_ai.messages import ModelMessage, ToolCallPart
 from pydantic_ai.tools import DeferredToolRequests, DeferredToolResults, ToolApproved, ToolDenied
 
+from axon_port.agents.history import unanswered_calls
 from axon_port.wire import commands
 from axon_port.wire.errors import WireError
 
@@ -29,7 +30,7 @@ def deferred_results(
 
     Raises `WireError` `InvalidHistory` where the results are for other calls, or leave one open.
     """
-    expected = _unanswered(history)
+    expected = set(unanswered_calls(history))
     if set(given) != expected:
         message = "`deferred_results` do not fit the history: one is needed for each open call and for no other"
         details = {
@@ -67,14 +68,3 @@ def _outcome(result: commands.DeferredResult) -> Any:
     if result.retry is not None:
         return ModelRetry(result.retry)
     return result.result if result.failed is None else ToolFailed(result.failed)
-
-
-def _unanswered(history: Sequence[ModelMessage]) -> set[str]:
-    """The ids of the calls in the last answer that nothing after it answers."""
-    calls: set[str] = set()
-    for message in history:
-        if isinstance(message, ModelResponse):
-            calls = {part.tool_call_id for part in message.parts if isinstance(part, ToolCallPart)}
-        else:
-            calls -= {part.tool_call_id for part in message.parts if isinstance(part, ToolReturnPart)}
-    return calls

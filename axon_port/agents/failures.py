@@ -127,7 +127,7 @@ def output_faults(cause: BaseException | None) -> Any:
         if isinstance(error, ValidationError):
             found = error.errors(include_url=False, include_context=False, include_input=False)[:MAX_REPORTED_FAULTS]
             return [{"loc": list(fault["loc"]), "msg": fault["msg"], "type": fault["type"]} for fault in found]
-        if error.__cause__ is None and (text := _text(error)):
+        if error.__cause__ is None and (text := _own_text(error)):
             content = error.tool_retry.content if isinstance(error, ToolRetryError) else text
             return [{"loc": [], "msg": shortened(str(content), MAX_MESSAGE_CHARACTERS), "type": "retry"}]
     return []
@@ -181,10 +181,14 @@ def _model_details(error: ModelAPIError) -> dict[str, Any]:
 
 
 def _text(error: BaseException) -> str:
+    return shortened(_own_text(error), MAX_MESSAGE_CHARACTERS) or type(error).__name__
+
+
+def _own_text(error: BaseException) -> str:
     try:
-        return shortened(str(error), MAX_MESSAGE_CHARACTERS) or type(error).__name__
+        return str(error)
     except Exception:  # noqa: BLE001  an exception's own __str__ can fail, and the run must end all the same
-        return type(error).__name__
+        return ""
 
 
 def _said(body: object | None) -> str:

@@ -29,6 +29,9 @@ from axon_port.wire.errors import WireError
 
 _logger = logging.getLogger("axon_port.tools")
 
+LONGEST_INTEGER = 4_300
+"""Digits; a parent's parser may take no longer one, and ours takes none."""
+
 _SAID_TO_PYDANTIC_AI = (ModelRetry, ToolFailed, CallDeferred, ApprovalRequired)
 
 
@@ -65,7 +68,9 @@ def portable(value: Any) -> Any:
     """
     content: Any = value.return_value if isinstance(value, ToolReturn) else value
     try:
-        tool_return_ta.dump_json(content)
+        written = tool_return_ta.dump_json(content)
+        if len(written) > LONGEST_INTEGER:
+            codec.decode(written)
     except (UnicodeEncodeError, PydanticSerializationError, ValueError) as error:
         try:
             plain = codec.decode(codec.encode(tool_return_ta.dump_python(content, mode="json")))

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, Final
 
 from pydantic import ValidationError
-from pydantic_ai.messages import ModelMessage, ModelMessagesTypeAdapter, ModelResponse, repair_messages
+from pydantic_ai.messages import (
+    ModelMessage,
+    ModelMessagesTypeAdapter,
+    ModelRequest,
+    ModelResponse,
+    ToolCallPart,
+    ToolReturnPart,
+)
 from pydantic_core import PydanticSerializationError
 
 from axon_port.wire import codec
 from axon_port.wire.codec import JsonText
 from axon_port.wire.errors import MAX_REPORTED_FAULTS, WireError
+
+INTERRUPTED: Final = "The call was interrupted before there was a result."
+"""What the model is told of a call that was open when its run ended."""
 
 
 def parse_history(messages: list[Any]) -> list[ModelMessage]:
@@ -44,7 +55,29 @@ def resumable(messages: Sequence[ModelMessage]) -> list[ModelMessage]:
     kept = list(messages)
     while kept and _is_half(kept[-1]):
         kept.pop()
-    return repair_messages(kept) if kept else kept
+    if calls := unanswered_calls(kept):
+        returns = [
+            ToolReturnPart(call.tool_name, INTERRUPTED, tool_call_id=call.tool_call_id, outcome="interrupted")
+            for call in calls.values()
+        ]
+        if isinstance(last := kept[-1], ModelRequest):
+            kept[-1] = replace(last, parts=[*last.parts, *returns])
+        else:
+            kept.append(ModelRequest(parts=returns, run_id=last.run_id, conversation_id=last.conversation_id))
+    return kept
+
+
+def unanswered_calls(messages: Sequence[ModelMessage]) -> dict[str, ToolCallPart]:
+    """The calls in the last answer that nothing after it answers, by their id."""
+    calls: dict[str, ToolCallPart] = {}
+    for message in messages:
+        if isinstance(message, ModelResponse):
+            calls = {part.tool_call_id: part for part in message.parts if isinstance(part, ToolCallPart)}
+        else:
+            for part in message.parts:
+                if isinstance(part, ToolReturnPart):
+                    calls.pop(part.tool_call_id, None)
+    return calls
 
 
 def _is_half(message: ModelMessage) -> bool:

@@ -108,6 +108,7 @@ class Line(WrapperModel):
         self._idle = idle_timeout
         self._retry = retry or _ONCE
         self._by_bytes = _times_bytes(wrapped)
+        self.failed: list[ModelRequestAttempt] = []
 
     async def request(
         self,
@@ -117,7 +118,8 @@ class Line(WrapperModel):
     ) -> ModelResponse:
         parameters = self._tap.refine(model_request_parameters)
         settings = self._timed(model_settings)
-        failed: list[ModelRequestAttempt] = []
+        failed = self.failed
+        failed.clear()
         failures: list[Exception] = []
         while True:
             self._tap.begin_answer(parameters)
@@ -136,7 +138,7 @@ class Line(WrapperModel):
                 self._tap.retried()
                 await anyio.sleep(self._wait(len(failed), failure))
             else:
-                return _with_attempts(response, failed)
+                return _with_attempts(response, list(failed))
 
     @asynccontextmanager
     async def request_stream(self, *args: Any, **kwargs: Any) -> AsyncGenerator[StreamedResponse]:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -233,7 +235,24 @@ def chain(lines: list[Line], tap: Tap) -> Model:
     def moves_on(error: Exception) -> bool:
         return isinstance(error, ModelAPIError) and not tap.sent
 
-    return FallbackModel(lines[0], *lines[1:], fallback_on=moves_on)
+    return _Chain(lines[0], *lines[1:], fallback_on=moves_on)
+
+
+class _Chain(FallbackModel):
+    """Tells every attempt at each model; FallbackModel itself counts one for each."""
+
+    async def request(
+        self,
+        messages: list[ModelMessage],
+        model_settings: ModelSettings | None,
+        model_request_parameters: ModelRequestParameters,
+    ) -> ModelResponse:
+        lines = [model for model in self.models if isinstance(model, Line)]
+        for line in lines:
+            line.failed.clear()
+        response = await super().request(messages, model_settings, model_request_parameters)
+        tried = [attempt for line in lines for attempt in line.failed]
+        return replace(response, failed_attempts=tried or None)
 
 
 @asynccontextmanager

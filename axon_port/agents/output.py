@@ -48,7 +48,9 @@ class StructuredOutput:
         tools = [replace(tool, parameters_json_schema=self.sent_schema) for tool in parameters.output_tools]
         target = parameters.output_object
         if target is not None:
-            target = replace(target, json_schema=self.sent_schema)
+            # In prompted mode no service asks for its own dialect: nothing need be closed or rewritten.
+            strict = False if self.mode == "prompted" else target.strict
+            target = replace(target, json_schema=self.sent_schema, strict=strict)
         return replace(parameters, output_tools=tools, output_object=target)
 
 
@@ -64,7 +66,7 @@ def structured_output(schema: Schema, mode: OutputMode) -> StructuredOutput:
     about = description if isinstance(description, str) else None
     match mode:
         case "native":
-            output_type: Any = NativeOutput(kind, name=name, description=about, strict=False)
+            output_type: Any = NativeOutput(kind, name=name, description=about)
         case "prompted":
             output_type = PromptedOutput(kind, name=name, description=about)
         case "tool":

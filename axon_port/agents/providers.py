@@ -15,6 +15,7 @@ Three rules hold for what is built here:
 from __future__ import annotations
 
 import inspect
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
@@ -271,6 +272,11 @@ def _check_client_key(prefix: str, provider: Provider[Any]) -> None:
         key = getattr(client, "api_key", None)
         if isinstance(key, str) and key:
             _check_key(key, f"the key in the environment for {prefix}")
+    if prefix.startswith("google"):
+        # Its client does not show the key it took.
+        for name in ("GOOGLE_API_KEY", "GEMINI_API_KEY"):
+            if key := os.environ.get(name):
+                _check_key(key, f"{name} in the environment")
 
 
 def _what_to_set(prefix: str, text: str) -> str:

@@ -194,7 +194,7 @@ def _pieces(part: ModelResponsePart, turn: Turn) -> Sequence[str]:
         case TextPart():
             return _cut(part.content)
         case ToolCallPart():
-            return _cut(part.args_as_json_str())
+            return _cut(part.args if isinstance(part.args, str) else part.args_as_json_str())
         case ThinkingPart():
             return [part.content]
         case _:

@@ -193,8 +193,10 @@ def _fitting_error(frame: dict[str, Any], payload: bytes, max_frame_bytes: int) 
     for field in ("details", "usage", "agent_id", "call_id", "run_id"):
         if len(payload) > max_frame_bytes and frame.pop(field, None) is not None:
             payload = codec.encode(frame)
-    for length in (100, 0):
-        if len(payload) > max_frame_bytes:
-            frame["message"] = shortened(frame["message"], length) if length else ""
-            payload = codec.encode(frame)
+    if len(payload) > max_frame_bytes:
+        frame["message"] = shortened(frame["message"], 100)
+        payload = codec.encode(frame)
+    if len(payload) > max_frame_bytes:
+        frame["message"] = frame["message"][:1]
+        payload = codec.encode(frame)
     return payload

@@ -162,7 +162,7 @@ class FrameHandler(logging.Handler):
         try:
             message = record.getMessage()
         except Exception as error:  # noqa: BLE001  a record that cannot be formatted is still worth telling of
-            message = f"{_plain(record.msg)} (its arguments do not fit: {type(error).__name__})"
+            message = f"{_shown(record.msg)} (its arguments do not fit: {type(error).__name__})"
         self._sink.write(
             _level_name(record.levelno),
             record.name,
@@ -242,8 +242,12 @@ def _extras(record: logging.LogRecord) -> dict[str, Any] | None:
 def _plain(value: Any) -> Any:
     if value is None or isinstance(value, bool | int | float):
         return value
+    return shortened(value if isinstance(value, str) else _shown(value), MAX_MESSAGE_CHARACTERS)
+
+
+def _shown(value: Any) -> str:
     try:
-        return shortened(value if isinstance(value, str) else repr(value), MAX_MESSAGE_CHARACTERS)
+        return repr(value)
     except Exception as error:  # noqa: BLE001  somebody's __repr__ failed
         return f"<{type(value).__name__}: {type(error).__name__}>"
 

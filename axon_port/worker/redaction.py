@@ -24,6 +24,8 @@ _NAMES: Final = re.compile(r"(API_?KEY|TOKEN|SECRET|ACCESS_KEY|PASSWORD|CREDENTI
 """Environment variables whose values are kept out of texts, as providers name theirs."""
 
 
+_CUT: Final = CUT_END.encode()
+
 _WORDS: Final = frozenset(
     {
         "type", "id", "tools", "kind", "part_kind", "status", "state", "outcome", "level", "logger", "reason",
@@ -61,7 +63,7 @@ class Redactor:
 
     def payload(self, payload: bytes) -> bytes:
         """An encoded frame with its texts redacted. Costs a search where there is nothing to do."""
-        if not any(secret in payload for secret in self._encoded):
+        if not (any(secret in payload for secret in self._encoded) or _CUT in payload):
             return payload
         try:
             frame = cast("dict[str, Any]", codec.decode(payload))
@@ -70,7 +72,7 @@ class Redactor:
             for secret in self._encoded:
                 payload = payload.replace(secret, REPLACEMENT.encode())
             return payload
-        data = "result" if "run_id" in frame else "data" if frame.get("kind") in {"text", "thinking", "output"} else ""
+        data = _data_of(frame)
         redacted = {key: self.value(item) if key == data else self._field(key, item) for key, item in frame.items()}
         return codec.encode(redacted)
 
@@ -110,3 +112,12 @@ class Redactor:
         if isinstance(value, list):
             return [self._field(key, item) for item in cast("list[Any]", value)]
         return value
+
+
+def _data_of(frame: dict[str, Any]) -> str:
+    """The field of a frame that is somebody's data throughout."""
+    if frame.get("kind") in {"text", "thinking", "output"}:
+        return "data"
+    if frame.get("error_type") == "ToolError":
+        return "details"
+    return "result" if "run_id" in frame else ""

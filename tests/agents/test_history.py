@@ -100,7 +100,17 @@ def test_a_half_answer_is_nothing_to_go_on_from(state: Any) -> None:
 
 def test_whole_answers_and_requests_stay() -> None:
     for count in range(len(CONVERSATION) + 1):
-        assert resumable(CONVERSATION[:count]) == CONVERSATION[:count]
+        assert resumable(CONVERSATION[:count])[:count] == CONVERSATION[:count]
+
+
+def test_a_call_that_is_open_gets_a_return_that_says_so() -> None:
+    """clause: RUN-RESUME"""
+    (*asked, returned) = resumable(CONVERSATION[:2])
+    assert asked == CONVERSATION[:2]
+    (part,) = returned.parts
+    assert isinstance(part, ToolReturnPart)
+    assert (part.tool_call_id, part.outcome) == ("c1", "interrupted")
+    assert resumable([*asked, returned]) == [*asked, returned]
 
 
 def test_a_half_answer_in_the_middle_is_the_parents_business() -> None:

@@ -21,7 +21,7 @@ from pydantic_ai.models.openai import OpenAIChatModel, OpenAIResponsesModel
 from pydantic_ai.models.test import TestModel as PydanticTestModel
 from pydantic_ai.settings import ModelSettings
 
-from axon_port.agents import models, providers
+from axon_port.agents import http, models, providers
 from axon_port.agents.models import Endpoint, ModelFactory, UnusableModel, model_label
 from tests.kit.providers import INTERFACES, Interface, Provider, Request
 
@@ -518,7 +518,7 @@ def test_no_connection_is_waited_for_longer_than_its_own_timeout() -> None:
         service.say(text="Hello")
         anyio.run(main, service)
     assert seen[0]["read"] == 1000
-    assert seen[0]["connect"] == providers.CONNECT_TIMEOUT_S
+    assert seen[0]["connect"] == http.CONNECT_TIMEOUT_S
 
 
 # --- the size of an answer
@@ -540,8 +540,8 @@ def test_a_gzip_bomb_is_a_broken_answer(interface: Interface, stream: bool) -> N
 @pytest.mark.parametrize("stream", [False, True])
 def test_an_endless_answer_is_a_broken_one(interface: Interface, stream: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """clause: MODEL-BOUNDS"""
-    monkeypatch.setattr(providers, "MAX_ANSWER_BYTES", 1_000_000)
-    monkeypatch.setattr(providers, "MAX_STREAM_BYTES", 4_000_000)
+    monkeypatch.setattr(http, "MAX_ANSWER_BYTES", 1_000_000)
+    monkeypatch.setattr(http, "MAX_STREAM_BYTES", 4_000_000)
     with Provider(interface) as service:
         service.endless()
         with pytest.raises(ModelAPIError) as caught:
@@ -551,7 +551,7 @@ def test_an_endless_answer_is_a_broken_one(interface: Interface, stream: bool, m
 
 
 def test_a_stream_may_be_longer_than_one_event(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(providers, "MAX_ANSWER_BYTES", 100_000)
+    monkeypatch.setattr(http, "MAX_ANSWER_BYTES", 100_000)
     with Provider("openai_chat") as service:
         service.say(chunks=["word "] * 1000)
         assert ask(at(service), stream=True).text == "word " * 1000
@@ -724,7 +724,7 @@ def test_all_clients_share_the_certificates(monkeypatch: pytest.MonkeyPatch) -> 
 
     def record(tls: ssl.SSLContext, base_url: str | None, read_timeout: float) -> Any:
         made.append(tls)
-        return providers.new_http_client(tls, base_url, read_timeout)
+        return http.new_http_client(tls, base_url, read_timeout)
 
     monkeypatch.setattr(models, "new_http_client", record)
     factory = ModelFactory()
