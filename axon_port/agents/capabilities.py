@@ -16,7 +16,6 @@ from pydantic.errors import PydanticUserError
 from pydantic_ai._utils import get_function_type_hints  # pyright: ignore[reportPrivateImportUsage]
 from pydantic_ai.agent.spec import load_capability_from_nested_spec
 from pydantic_ai.capabilities import CAPABILITY_TYPES, MCP, AbstractCapability
-from pydantic_ai.exceptions import UserError
 from pydantic_ai.tools import RunContext, ToolDefinition
 from pydantic_ai.toolsets import AbstractToolset
 
@@ -70,8 +69,8 @@ def _build(spec: Capability) -> AbstractCapability[Any]:
         if name == "MCP" and isinstance(arguments, dict) and APPROVAL_FIELD in arguments:
             return _with_approval(cast("dict[str, Any]", arguments))
         return _load(name, arguments)
-    except (UserError, ValidationError, TypeError, ValueError, ImportError) as error:
-        raise WireError("InvalidAgent", f"capability {name}: {error}") from None
+    except Exception as error:  # noqa: BLE001  foreign code, and arguments it may not have expected
+        raise WireError("InvalidAgent", f"capability {name}: {error or type(error).__name__}") from None
 
 
 def _load(name: str, arguments: Any) -> AbstractCapability[Any]:

@@ -244,7 +244,6 @@ MISFITS: list[Any] = [
     {"Instrumentation": {"version": 99}},
     {"BatchModelRequests": {"max_wait": "nonsense"}},
     {"FileUnderstanding": {"fallback_subagent_model": 5}},
-    {"FileUnderstanding": {"fallback_subagent_model": "nonsense"}},
     {"IncludeToolReturnSchemas": {"tools": 5}},
     {"SetToolMetadata": {"tools": 5}},
     {"ToolSearch": {"strategy": "nonsense"}},
