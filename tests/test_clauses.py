@@ -25,7 +25,7 @@ PROVES = re.compile(rf"clause:\s*({ID}(?:\s*,\s*{ID})*)")
 FAMILY = re.compile(r"\b([A-Z]+)-\\?\*")
 
 WAITING = """
-CALL-CONTENT LIFE-FLUSH STREAM-OMITTED
+
 """
 """Clauses without a test. Whoever writes one takes its id out: an entry that is proved, or that is none, fails."""
 

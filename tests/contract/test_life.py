@@ -449,6 +449,29 @@ def test_a_stream_without_credit_does_not_hold_up_a_shutdown() -> None:
         assert worker.wait_exit(ROUND_UP_S) == 0
 
 
+def test_a_parent_that_reads_nothing_more_does_not_hold_up_the_end() -> None:
+    """What it left unread is cut wherever it stood; the input stays open.
+
+    clause: LIFE-FLUSH
+    """
+    length = 4 * 1024 * 1024
+    process = subprocess.Popen(PROGRAM, cwd=REPOSITORY, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    with process:
+        assert process.stdin
+        assert process.stdout
+        model = {"script": [says("x" * length)]}
+        for command in (
+            {"type": "create_agent", "id": 1, "agent_id": "a", "model": model},
+            {"type": "run", "id": 2, "agent_id": "a", "prompt": "go"},
+            {"type": "shutdown", "id": 3, "grace_ms": NEVER_MS},
+        ):
+            process.stdin.write(encode(command))
+        process.stdin.flush()
+        process.wait(timeout=60)
+        assert b"x" * 10_000 in process.stdout.read()
+        assert process.returncode == 0
+
+
 def test_an_end_of_input_in_a_shutdown_is_no_disturbance() -> None:
     with Worker() as worker:
         run, _ = start_asking(worker)

@@ -316,3 +316,20 @@ def test_at_the_end_of_input_a_stream_goes_on_as_with_unlimited_credit() -> None
         assert "".join(texts(frames)) == "".join(HUNDRED)
         succeeded(frames[-1])
         assert worker.wait_for("goodbye")["reason"] == "eof"
+
+
+def test_a_tool_return_too_long_for_a_chunk_is_told_without_its_content() -> None:
+    """clause: STREAM-OMITTED"""
+    limit = 2048
+    with Worker("--max-frame-bytes", str(limit)) as worker:
+        agent = worker.agent([calls("lookup"), says("done")], tools=[tool()])
+        stream = worker.start_stream(agent, events=["tool_return"], messages="none")
+        call = worker.wait_for("tool_call", of=stream)
+        room = limit - len(encode({"type": "tool_result", "id": stream, "call_id": call["call_id"], "result": ""})) + 4
+        worker.answer(call, result="x" * room)
+        frames = worker.collect(stream)
+        (told,) = [frame["data"] for frame in frames if frame["type"] == "chunk"]
+        assert (told["name"], told["call_id"]) == ("lookup", call["call_id"])
+        assert list(told["content"]) == ["omitted_bytes"]
+        assert told["content"]["omitted_bytes"] > limit
+        assert succeeded(frames[-1])["result"] == "done"

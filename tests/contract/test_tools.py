@@ -368,3 +368,33 @@ def test_a_result_that_ends_the_run_early_finishes_the_other_calls(worker: Worke
         if frames[-1]["type"] == "tool_call":
             worker.answer(frames[-1], result=1)
     assert succeeded(frames[-1])["result"] == {"x": 1}
+
+
+# ---------------------------------------------------------------- parts beside a result
+
+
+def test_the_parts_beside_a_result_reach_the_model_after_it(worker: Worker) -> None:
+    """clause: CALL-CONTENT"""
+    run, call = start_asking(worker)
+    picture = {"type": "image_url", "url": "https://example.com/label.png"}
+    worker.answer(call, result="the label", content=[{"type": "text", "text": "look:"}, picture])
+    answer = succeeded(worker.terminal(run))
+    after_the_call = [
+        (part["part_kind"], part["content"])
+        for message in answer["messages"][2:]
+        if message["kind"] == "request"
+        for part in message["parts"]
+    ]
+    (returned, shown) = after_the_call
+    assert returned == ("tool-return", "the label")
+    assert (shown[0], shown[1][0], shown[1][1]["url"]) == ("user-prompt", "look:", picture["url"])
+
+
+def test_parts_that_are_no_base64_leave_the_call_open(worker: Worker) -> None:
+    """clause: CALL-CONTENT"""
+    run, call = start_asking(worker)
+    broken = {"type": "image", "media_type": "image/png", "data": "no base64!"}
+    worker.answer(call, result="the label", content=[broken])
+    failed(worker.wait_for("error", of=None), "InvalidCommand")
+    worker.answer(call, result="the label")
+    succeeded(worker.terminal(run))
