@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from typing import Any, Final, Literal
 
 import anyio
 
+from axon_port.agents import tracing
 from axon_port.agents.definition import Workshop
 from axon_port.agents.execution import NOTHING_USED, Execution, Outcome
 from axon_port.agents.failures import internal_error, wire_error
@@ -45,9 +45,6 @@ CHUNK_BYTES: Final = 128
 
 ESCAPED_BYTES: Final = 6
 """Bytes that one character takes at most in JSON."""
-
-_TRACEPARENT: Final = re.compile("(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
-"""W3C Trace Context, section 3.2."""
 
 CancelReason = Literal["cancelled", "timeout", "finished"]
 
@@ -155,7 +152,7 @@ class ActiveRun:
 
     async def _run(self) -> Frame:
         current_run.set(RunTag(self.exchange, self.command.agent_id))
-        if self.command.traceparent is not None and not _TRACEPARENT.fullmatch(self.command.traceparent):
+        if self.command.traceparent is not None and not tracing.join(self.command.traceparent):
             _logger.debug("a traceparent that is none was ignored")
         if self._agent is None:
             if self._change is not None:

@@ -52,6 +52,16 @@ def wait_for_line(worker: Worker, text: str) -> Frame:
 # ---------------------------------------------------------------- well-behaved tools
 
 
+def test_a_function_finds_itself_in_the_trace_of_its_run_and_of_no_other(python_worker: Worker) -> None:
+    """clause: RUN-TRACE"""
+    agent = agent_with(python_worker, "current_trace")
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    for traceparent, seen in ((f"00-{trace}-00f067aa0ba902b7-01", trace), (None, "0" * 32)):
+        given = {} if traceparent is None else {"traceparent": traceparent}
+        answer = succeeded(python_worker.run(agent, **given))
+        assert [content for _, content, _ in tool_returns(answer["messages"])] == [seen]
+
+
 @pytest.mark.parametrize("function", ["add", "add_later"])
 def test_a_function_is_called_with_the_models_arguments(python_worker: Worker, function: str) -> None:
     assert returned(python_worker, function, {"x": 2, "y": 3}) == 5

@@ -16,6 +16,7 @@ import time
 from os import getcwd
 from typing import Any
 
+from opentelemetry import trace
 from pydantic_ai import ModelRetry, RunContext, ToolFailed
 
 from .inner import inside
@@ -33,6 +34,11 @@ not_a_function = 7
 def add(x: int, y: int = 1) -> int:
     """Adds two numbers."""
     return x + y
+
+
+def current_trace() -> str:
+    """The trace that a span would now belong to."""
+    return trace.format_trace_id(trace.get_current_span().get_span_context().trace_id)
 
 
 async def add_later(x: int, y: int = 1) -> int:
