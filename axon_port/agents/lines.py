@@ -127,7 +127,7 @@ class Line(WrapperModel):
             try:
                 response = await self._attempt(messages, settings, parameters)
             except Exception as error:
-                failure = self._understood(error)
+                failure = self._understood(error, parameters)
                 failed.append(self._record(failure, started, time.monotonic() - clock))
                 if len(failed) >= self._retry.attempts or self._tap.sent or not _may_pass(failure):
                     remember_attempts(failure, failures)
@@ -195,7 +195,7 @@ class Line(WrapperModel):
             raise ModelConnectionError(self.model_name, "the answer ended without the provider's finish", phase="read")
         return response
 
-    def _understood(self, error: Exception) -> Exception:
+    def _understood(self, error: Exception, parameters: ModelRequestParameters) -> Exception:
         if isinstance(error, ContentFilterError | UserError | ScriptEnded | FallbackExceptionGroup):
             return error
         if isinstance(error, ModelAPIError):
@@ -206,8 +206,18 @@ class Line(WrapperModel):
         if isinstance(error, TimeoutError):
             limit = 0 if self._idle is None else round(self._idle * 1000)
             return ModelTimeoutError(self.model_name, f"{self.model_name} was silent for {limit} ms")
+        if (reason := self._untold(parameters)) is not None:
+            return UserError(f"{self.model_name} cannot be told a schema of this agent: {reason}")
         message = f"the answer of {self.model_name} could not be read: {type(error).__name__}"
         return ModelConnectionError(self.model_name, message, phase="read")
+
+    def _untold(self, parameters: ModelRequestParameters) -> Exception | None:
+        """Why the schemas have no form in the provider's dialect: its client finds out before it asks."""
+        try:
+            self.wrapped.prepare_request(None, parameters)
+        except Exception as error:  # noqa: BLE001  each client has its own word for it
+            return error
+        return None
 
     def _record(self, failure: Exception, started: datetime, seconds: float) -> ModelRequestAttempt:
         return ModelRequestAttempt(

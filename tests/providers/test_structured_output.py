@@ -271,3 +271,16 @@ def test_a_run_may_bring_its_own_schema(
     assert succeeded(worker.run(agent, output_schema={"type": "integer"}))["result"] == 4
     sent = asked.output_schema(interface, server.requests[0], mode)
     assert sent["properties"] == {"response": {"type": "integer"}}
+
+
+def test_a_schema_that_a_provider_has_no_form_for_is_the_agents_fault(server: Provider, worker: Worker) -> None:
+    """Anthropic's own structured output knows no schema without a type; nothing is asked, and nothing tried again.
+
+    clause: OUT-SCHEMA
+    """
+    if server.interface != "anthropic":
+        return
+    schema: Json = {"type": "object", "properties": {"city": {}}, "required": ["city"]}
+    error = failed(worker.run(agent_for(worker, server, schema, "native")), "InvalidAgent")
+    assert error["retryable"] is False
+    assert server.requests == []
