@@ -7,9 +7,9 @@ leaves behind when it fails or is cancelled can be asked for at any time with `l
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal, cast
+from typing import Any, Literal, cast
 
 import anyio
 import anyio.to_thread
@@ -21,19 +21,10 @@ from pydantic_ai.messages import (
     FunctionToolCallEvent,
     FunctionToolResultEvent,
     ModelMessage,
-    ModelResponseStreamEvent,
-    PartDeltaEvent,
-    PartStartEvent,
     RetryFeedbackPart,
-    TextPart,
-    TextPartDelta,
-    ThinkingPart,
-    ThinkingPartDelta,
-    ToolCallPart,
-    ToolCallPartDelta,
     ToolReturnPart,
 )
-from pydantic_ai.models import Model, ModelRequestParameters
+from pydantic_ai.models import Model
 from pydantic_ai.run import AgentRun
 from pydantic_ai.settings import ModelSettings
 from pydantic_ai.tools import DeferredToolRequests
@@ -47,15 +38,17 @@ from axon_port.agents.ends import ToolFault
 from axon_port.agents.failures import wire_error
 from axon_port.agents.guard import RunGuard
 from axon_port.agents.history import dump_history, parse_history, resumable
-from axon_port.agents.host import Happened, Host
+from axon_port.agents.host import Host
 from axon_port.agents.lines import Line, chain
-from axon_port.agents.output import OUTPUT_TOOL, PartialOutput, StructuredOutput
+from axon_port.agents.output import OUTPUT_TOOL, StructuredOutput
 from axon_port.agents.prompts import user_content
 from axon_port.agents.script import ScriptedModel
 from axon_port.agents.sources import ModelSource, build_models
+from axon_port.agents.tap import RunTap
 from axon_port.agents.templates import Template
 from axon_port.agents.tools import ToolBench
-from axon_port.wire import codec, commands
+from axon_port.agents.usage import usage_fields
+from axon_port.wire import commands
 from axon_port.wire.codec import JsonText
 from axon_port.wire.errors import WireError
 from axon_port.wire.events import shortened
@@ -104,15 +97,10 @@ class Execution:
         self._agent_run: AgentRun[Any, Any] | None = None
         self._output: StructuredOutput | None = definition.output
         self._bench = ToolBench(definition.tools, host, threads)
-        self._tap = RunTap(host, self, streaming=isinstance(command, commands.Stream))
+        self._tap = RunTap(host, lambda: self._output, streaming=isinstance(command, commands.Stream))
         self._host = host
         self._prompts: list[tuple[commands.Prompt, Priority]] = []
         self._over = False
-
-    @property
-    def output(self) -> StructuredOutput | None:
-        """What the run must end with, once that is known."""
-        return self._output
 
     async def run(self) -> Outcome:
         """Run to the end.
@@ -317,121 +305,6 @@ class Execution:
                 elif isinstance(part, ToolReturnPart) and part.outcome == "retried":
                     tools += 1
         return tools, output
-
-
-class RunTap:
-    """Hears a model's stream for one run and tells the host what it wants to know."""
-
-    def __init__(self, host: Host, execution: Execution, *, streaming: bool) -> None:
-        self._host = host
-        self._execution = execution
-        self._streaming = streaming
-        self._step = 0
-        self._sent = False
-        self._structured_text = False
-        self._output_tools: frozenset[str] = frozenset()
-        self._partials: dict[int, PartialOutput] = {}
-
-    @property
-    def streaming(self) -> bool:
-        return self._streaming
-
-    @property
-    def sent(self) -> bool:
-        return self._sent
-
-    def begin_step(self) -> None:
-        self._step += 1
-
-    def begin_answer(self, parameters: ModelRequestParameters) -> None:
-        self._sent = False
-        self._structured_text = parameters.output_mode in {"native", "prompted"}
-        self._output_tools = frozenset(tool.name for tool in parameters.output_tools)
-        self._partials = {}
-
-    def refine(self, parameters: ModelRequestParameters) -> ModelRequestParameters:
-        output = self._execution.output
-        return parameters if output is None else output.refine(parameters)
-
-    def retried(self) -> None:
-        self._host.note(Happened("model_retry"))
-
-    def tell(self, kind: Any, data: Any) -> None:
-        if self._host.wants(kind):
-            self._sent = True
-            self._host.chunk(kind, self._step, data)
-
-    def hear(self, event: ModelResponseStreamEvent) -> None:
-        if isinstance(event, PartDeltaEvent):
-            delta = event.delta
-            if isinstance(delta, TextPartDelta):
-                self._text(event.index, delta.content_delta)
-            elif isinstance(delta, ThinkingPartDelta):
-                if delta.content_delta:
-                    self.tell("thinking", delta.content_delta)
-            elif isinstance(delta, ToolCallPartDelta):
-                self._output_delta(event.index, delta.args_delta)
-        elif isinstance(event, PartStartEvent):
-            part = event.part
-            if isinstance(part, TextPart):
-                self._text(event.index, part.content)
-            elif isinstance(part, ThinkingPart):
-                if part.content:
-                    self.tell("thinking", part.content)
-            elif isinstance(part, ToolCallPart) and part.tool_name in self._output_tools:
-                self._partials[event.index] = self._new_partial()
-                self._output_delta(event.index, part.args)
-
-    def _text(self, index: int, text: str) -> None:
-        if not text:
-            return
-        if not self._structured_text:
-            self.tell("text", text)
-            return
-        if index not in self._partials:
-            self._partials[index] = self._new_partial()
-        self._output_delta(index, text)
-
-    def _output_delta(self, index: int, piece: str | Mapping[str, Any] | None) -> None:
-        partial = self._partials.get(index)
-        if partial is None or not piece:
-            return
-        partial.add(piece if isinstance(piece, str) else codec.encode(piece).decode())
-        self.tell("output", partial)
-
-    def _new_partial(self) -> PartialOutput:
-        output = self._execution.output
-        return PartialOutput(None if output is None else output.wrap_key)
-
-
-def usage_fields(usage: RunUsage) -> dict[str, Any]:
-    """`usage` as a parent sees it: the counts that are always there, and what else the provider gave."""
-    fields: dict[str, Any] = {
-        "requests": usage.requests,
-        "input_tokens": usage.input_tokens,
-        "output_tokens": usage.output_tokens,
-        "total_tokens": usage.input_tokens + usage.output_tokens,
-        "tool_calls": usage.tool_calls,
-    }
-    for name in (
-        "cache_write_tokens",
-        "cache_read_tokens",
-        "output_reasoning_tokens",
-        "input_audio_tokens",
-        "cache_audio_read_tokens",
-        "output_audio_tokens",
-    ):
-        if count := getattr(usage, name, 0):
-            fields[name] = count
-    if usage.details:
-        fields["details"] = dict(usage.details)
-    if usage.cost is not None:
-        fields["cost_usd"] = float(usage.cost)
-    return fields
-
-
-NOTHING_USED: Final = usage_fields(RunUsage())
-"""The usage of a run that ended before it began."""
 
 
 def _foreign_fault(error: Exception) -> ToolFault:

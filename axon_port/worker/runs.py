@@ -22,10 +22,11 @@ import anyio
 
 from axon_port.agents import tracing
 from axon_port.agents.definition import Workshop
-from axon_port.agents.execution import NOTHING_USED, Execution, Outcome
+from axon_port.agents.execution import Execution, Outcome
 from axon_port.agents.failures import internal_error, wire_error
 from axon_port.agents.host import Answer, ArgumentsCheck, Call, ChunkKind, Decision, Happened
 from axon_port.agents.prompts import user_content
+from axon_port.agents.usage import NOTHING_USED
 from axon_port.wire import codec, commands
 from axon_port.wire.errors import WireError
 from axon_port.wire.events import Frame, error_frame, result_frame
