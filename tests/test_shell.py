@@ -4,8 +4,10 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import jsonschema_rs
 import pytest
@@ -97,15 +99,22 @@ def test_pack_stops_at_a_line_that_is_no_json_and_names_it() -> None:
     assert done.stderr.count(b"\n") == 1
 
 
-def test_pack_does_not_wait_for_the_end() -> None:
+@contextmanager
+def under_way(command: str) -> Generator[tuple[IO[bytes], IO[bytes]]]:
+    """The input and the output of a command that runs meanwhile."""
     with subprocess.Popen(
-        [*AXON_PORT, "pack"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=REPOSITORY, env=environment()
+        [*AXON_PORT, command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=REPOSITORY, env=environment()
     ) as process:
         assert process.stdin is not None
         assert process.stdout is not None
-        process.stdin.write(b"[]\n")
-        process.stdin.flush()
-        assert process.stdout.read(6) == b"\0\0\0\x02[]"
+        yield process.stdin, process.stdout
+
+
+def test_pack_does_not_wait_for_the_end() -> None:
+    with under_way("pack") as (into, out):
+        into.write(b"[]\n")
+        into.flush()
+        assert out.read(6) == b"\0\0\0\x02[]"
 
 
 def test_unpack_makes_a_line_of_each_frame() -> None:
@@ -115,17 +124,13 @@ def test_unpack_makes_a_line_of_each_frame() -> None:
 
 
 def test_unpack_does_not_wait_for_the_end() -> None:
-    with subprocess.Popen(
-        [*AXON_PORT, "unpack"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=REPOSITORY, env=environment()
-    ) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        process.stdin.write(b"\0\0\0\x02[]\0\0")
-        process.stdin.flush()
-        assert process.stdout.readline() == b"[]\n"
-        process.stdin.write(b"\0\x02{}")
-        process.stdin.flush()
-        assert process.stdout.readline() == b"{}\n"
+    with under_way("unpack") as (into, out):
+        into.write(b"\0\0\0\x02[]\0\0")
+        into.flush()
+        assert out.readline() == b"[]\n"
+        into.write(b"\0\x02{}")
+        into.flush()
+        assert out.readline() == b"{}\n"
 
 
 @pytest.mark.parametrize(

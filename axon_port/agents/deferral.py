@@ -7,8 +7,9 @@ from typing import Any, Final
 
 from pydantic_ai.exceptions import ModelRetry, ToolFailed
 from pydantic_ai.messages import ModelMessage, ToolCallPart
-from pydantic_ai.tools import DeferredToolRequests, DeferredToolResults, ToolApproved, ToolDenied
+from pydantic_ai.tools import DeferredToolRequests, DeferredToolResults, ToolApproved
 
+from axon_port.agents.ends import denial
 from axon_port.agents.history import unanswered_calls
 from axon_port.wire import commands
 from axon_port.wire.errors import WireError
@@ -46,7 +47,7 @@ def deferred_results(
         elif result.approved:
             results.approvals[call_id] = ToolApproved(override_args=result.args)
         else:
-            results.approvals[call_id] = ToolDenied(result.message) if result.message else ToolDenied()
+            results.approvals[call_id] = denial(result.message)
     return results
 
 

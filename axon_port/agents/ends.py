@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any
 
+from pydantic_ai.tools import ToolDenied
+
 from axon_port.wire.errors import WireError
+
+_logger = logging.getLogger("axon_port.tools")
 
 
 class ToolFault(WireError):
@@ -13,6 +18,17 @@ class ToolFault(WireError):
 
     def __init__(self, message: str, details: Any = None) -> None:
         super().__init__("ToolError", message, details=details)
+
+
+def fault_of(tool: str, error: BaseException) -> ToolFault:
+    """The end of a run whose tool raised what only the log may tell in full; logs it."""
+    _logger.error("tool %s raised %s", tool, type(error).__name__, exc_info=error)
+    return ToolFault(f"tool {tool} raised {type(error).__name__}; the worker's log has the traceback")
+
+
+def denial(message: str | None) -> ToolDenied:
+    """A person's refusal; without a message the model is told pydantic-ai's own."""
+    return ToolDenied(message) if message else ToolDenied()
 
 
 def is_our_cancellation(error: BaseException) -> bool:

@@ -28,7 +28,7 @@ from pydantic_ai.exceptions import (
 )
 
 from axon_port.wire import codec
-from axon_port.wire.errors import MAX_REPORTED_FAULTS, WireError, retryable_status
+from axon_port.wire.errors import MAX_REPORTED_FAULTS, WireError, faults_of, retryable_status
 from axon_port.wire.events import MAX_MESSAGE_CHARACTERS, shortened
 
 OUTPUT_RETRIES_SPENT = "Exceeded maximum output retries"
@@ -125,8 +125,7 @@ def output_faults(cause: BaseException | None) -> Any:
     """The last errors that the model was told, as faults of `{"loc", "msg", "type"}`."""
     for error in causes(cause):
         if isinstance(error, ValidationError):
-            found = error.errors(include_url=False, include_context=False, include_input=False)[:MAX_REPORTED_FAULTS]
-            return [{"loc": list(fault["loc"]), "msg": fault["msg"], "type": fault["type"]} for fault in found]
+            return faults_of(error)[:MAX_REPORTED_FAULTS]
         if error.__cause__ is None and (text := _own_text(error)):
             content = error.tool_retry.content if isinstance(error, ToolRetryError) else text
             return [{"loc": [], "msg": shortened(str(content), MAX_MESSAGE_CHARACTERS), "type": "retry"}]

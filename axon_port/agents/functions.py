@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import logging
 import os
 from dataclasses import replace
 from typing import Any, cast
@@ -22,12 +21,10 @@ from pydantic_ai.tools import RunContext
 from pydantic_ai.tools import Tool as FunctionTool
 from pydantic_core import PydanticSerializationError
 
-from axon_port.agents.ends import ToolFault, is_our_cancellation
+from axon_port.agents.ends import ToolFault, fault_of, is_our_cancellation
 from axon_port.agents.host import Call
 from axon_port.wire import codec
 from axon_port.wire.errors import WireError
-
-_logger = logging.getLogger("axon_port.tools")
 
 LONGEST_INTEGER = 4_300
 """Digits; a parent's parser may take no longer one, and ours takes none."""
@@ -104,5 +101,4 @@ def _guarded(function: Any, *args: Any, **keywords: Any) -> Any:
 def _fault(call: Call, error: BaseException) -> ToolFault:
     if isinstance(error, _Left) and error.__cause__ is not None:
         error = error.__cause__
-    _logger.error("tool %s raised %s", call.name, type(error).__name__, exc_info=error)
-    return ToolFault(f"tool {call.name} raised {type(error).__name__}; the worker's log has the traceback")
+    return fault_of(call.name, error)

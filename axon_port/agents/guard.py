@@ -6,7 +6,6 @@ call that raises ends the run with `ToolError`, and one that needs approval asks
 
 from __future__ import annotations
 
-import logging
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -33,12 +32,10 @@ from pydantic_ai.tools import (
     ToolDenied,
 )
 
-from axon_port.agents.ends import ToolFault, is_our_cancellation
+from axon_port.agents.ends import denial, fault_of, is_our_cancellation
 from axon_port.agents.host import Call, Decision, Happened
 from axon_port.agents.tools import ToolBench
 from axon_port.wire.errors import WireError
-
-_logger = logging.getLogger("axon_port.tools")
 
 _SAID_TO_PYDANTIC_AI = (
     ApprovalRequired,
@@ -82,9 +79,7 @@ class RunGuard(AbstractCapability[Any]):
             if is_our_cancellation(error):
                 raise
             host.note(Happened("tool_failed", time.monotonic() - started))
-            _logger.error("tool %s raised %s", call.tool_name, type(error).__name__, exc_info=error)  # noqa: TRY400
-            said = f"tool {call.tool_name} raised {type(error).__name__}; the worker's log has the traceback"
-            raise ToolFault(said) from error
+            raise fault_of(call.tool_name, error) from error
         host.note(Happened("tool_answered", time.monotonic() - started))
         return value
 
@@ -103,4 +98,4 @@ class RunGuard(AbstractCapability[Any]):
         decision: Decision = await self._bench.host.ask_approval(call, faults=lambda _args: [])
         if decision.approved:
             return ToolApproved(override_args=decision.args)
-        return ToolDenied(decision.message) if decision.message else ToolDenied()
+        return denial(decision.message)

@@ -19,7 +19,7 @@ from pydantic_core import PydanticSerializationError
 
 from axon_port.wire import codec
 from axon_port.wire.codec import JsonText
-from axon_port.wire.errors import MAX_REPORTED_FAULTS, WireError
+from axon_port.wire.errors import MAX_REPORTED_FAULTS, WireError, faults_of
 
 INTERRUPTED: Final = "The call was interrupted before there was a result."
 """What the model is told of a call that was open when its run ended."""
@@ -31,8 +31,7 @@ def parse_history(messages: list[Any]) -> list[ModelMessage]:
         # As JSON text, because bytes in messages are base64 there and nowhere else.
         return ModelMessagesTypeAdapter.validate_json(codec.encode(messages))
     except ValidationError as error:
-        faults = error.errors(include_url=False, include_context=False, include_input=False)[:MAX_REPORTED_FAULTS]
-        details = [{"loc": list(fault["loc"]), "msg": fault["msg"], "type": fault["type"]} for fault in faults]
+        details = faults_of(error)[:MAX_REPORTED_FAULTS]
         message = "`message_history` is no list of messages: give back the `messages` of earlier results as they were"
         raise WireError("InvalidHistory", message, details=details) from None
 

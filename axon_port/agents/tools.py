@@ -18,19 +18,19 @@ import anyio
 from pydantic import ValidationError
 from pydantic_ai.exceptions import ApprovalRequired, CallDeferred, ModelRetry, ToolFailed
 from pydantic_ai.messages import ToolReturn
-from pydantic_ai.tools import RunContext, ToolDefinition, ToolDenied
+from pydantic_ai.tools import RunContext, ToolDefinition
 from pydantic_ai.tools import Tool as FunctionTool
 from pydantic_ai.toolsets import AbstractToolset, ToolsetTool
 from pydantic_core import SchemaValidator
 
 from axon_port.agents.allow import Allowed
 from axon_port.agents.deferral import ARGS_AFTER_APPROVAL
-from axon_port.agents.ends import ToolFault
+from axon_port.agents.ends import ToolFault, denial
 from axon_port.agents.functions import call_function
 from axon_port.agents.host import Broken, Call, Failed, Happened, Host, Retry, Returned
 from axon_port.agents.schemas import Schema, SchemaCache, core_validator
 from axon_port.wire import commands
-from axon_port.wire.errors import WireError
+from axon_port.wire.errors import WireError, faults_of
 
 THREADS: Final = 256
 """Plain functions that run at once. Hung ones hold their thread; the others must still find one."""
@@ -71,10 +71,7 @@ class ToolSpec:
         try:
             self.validator.validate_python(args)
         except ValidationError as error:
-            return [
-                {"loc": list(fault["loc"]), "msg": fault["msg"], "type": fault["type"]}
-                for fault in error.errors(include_url=False, include_context=False, include_input=False)
-            ]
+            return faults_of(error)
         return []
 
 
@@ -192,7 +189,7 @@ class ToolBench(AbstractToolset[Any]):
                 raise ApprovalRequired
             decision = await self.host.ask_approval(call, faults=spec.faults)
             if not decision.approved:
-                return ToolDenied(decision.message) if decision.message else ToolDenied()
+                return denial(decision.message)
             approved_by = decision.args
             call = call if approved_by is None else replace(call, args=approved_by)
         if spec.handler == "deferred":

@@ -101,10 +101,18 @@ def invalid_fields(error: ValidationError, *, prefix: Sequence[str | int] = ()) 
     """An `InvalidCommand` naming each wrong field; what stood there is not repeated, it can hold a key."""
     faults = [
         _fault((*prefix, *_visible(item["loc"])), item["msg"].removeprefix("Value error, "), item["type"])
-        for item in error.errors(include_url=False, include_context=False, include_input=False)[:MAX_REPORTED_FAULTS]
+        for item in faults_of(error)[:MAX_REPORTED_FAULTS]
     ]
     first = faults[0]
     return WireError("InvalidCommand", _summary(first["loc"], first["msg"]), details=faults)
+
+
+def faults_of(error: ValidationError) -> list[dict[str, Any]]:
+    """What pydantic found, each as `{"loc", "msg", "type"}`: without the input, which can hold a key."""
+    return [
+        {"loc": list(item["loc"]), "msg": item["msg"], "type": item["type"]}
+        for item in error.errors(include_url=False, include_context=False, include_input=False)
+    ]
 
 
 def _visible(loc: Iterable[str | int]) -> list[str | int]:

@@ -32,7 +32,6 @@ from axon_port.worker.watchdog import Watchdog
 
 EX_OK: Final = 0
 EX_DATAERR: Final = 65
-EX_SOFTWARE: Final = 70
 
 DEFAULT_GRACE_MS: Final = 5_000
 """How long runs may go on after `shutdown` or a signal."""
