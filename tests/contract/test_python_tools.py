@@ -292,7 +292,7 @@ def test_what_a_module_prints_while_it_is_imported_arrives_as_logs() -> None:
         worker.agent([], tools=[python_tool("t", handler={"python": "fixtures_pkg.printing:nothing"})])
         wait_for_line(worker, "printed at import")
         wait_for_line(worker, "written at import")
-        assert "said at import" in worker.stderr
+        worker.wait_for_stderr("said at import")
 
 
 def test_lines_are_not_silenced_by_a_level_that_silences_info() -> None:

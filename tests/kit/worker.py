@@ -317,6 +317,17 @@ class Worker:
         self._wait(lambda: self.frames, "ready", None)
         return self.frames[0]
 
+    def wait_for_log(self, wanted: Callable[[Frame], bool]) -> Frame:
+        """The first log frame of the whole conversation that a predicate accepts; it is not taken.
+
+        What user code writes to a descriptor is read by a thread of its own: its logs may come after the answer.
+        """
+        return self._wait(lambda: next((log for log in self.logs if wanted(log)), None), "a log", None)
+
+    def wait_for_stderr(self, text: str) -> None:
+        """Returns when a text stands in what has come on stderr."""
+        self._wait(lambda: text in self.stderr, f"{text!r} on stderr", None)
+
     # ---------------------------------------------------------------- commands
 
     def request(self, command: Mapping[str, Any], timeout: float | None = None) -> Frame:
@@ -496,7 +507,9 @@ class Worker:
             self._inbox.append(frame)
 
     def _take_stderr(self, data: bytes) -> None:
-        self._stderr += data
+        with self._changed:
+            self._stderr += data
+            self._changed.notify_all()
 
     def _take_stray(self, data: bytes) -> None:
         self._stray += data

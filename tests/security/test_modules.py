@@ -122,7 +122,7 @@ def test_a_tool_that_raises_ends_its_run_and_no_other(worker: Worker, tool: str,
     call = worker.wait_for("tool_call", of=beside)
     answer = failed(called(worker, tool, kind=kind), "ToolError")
     assert "the secret of the desk" not in answer["message"]
-    assert any(kind in log.get("traceback", "") for log in worker.logs)
+    worker.wait_for_log(lambda log: kind in log.get("traceback", ""))
     worker.answer(call, result=1)
     assert succeeded(worker.terminal(beside))["result"] == "done"
 
@@ -137,7 +137,7 @@ def test_what_a_tool_prints_and_logs_arrives_as_logs(worker: Worker) -> None:
     """clause: STDIO-CAPTURE, LOG-RECORDS"""
     succeeded(called(worker, "say", text="by print"))
     for logger, text in (("stdout", "by print"), ("stdout", "by descriptor"), ("desk", "logged by print")):
-        assert any(log["logger"] == logger and text in log["message"] for log in worker.logs)
+        worker.wait_for_log(lambda log, logger=logger, text=text: log["logger"] == logger and text in log["message"])
 
 
 def test_a_tool_may_ask_again_and_may_give_up(worker: Worker) -> None:
