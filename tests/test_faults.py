@@ -91,16 +91,16 @@ FAULTS = {
 }
 
 WAITING = frozenset(
-    """
-    A1 A2 A3 A4 A5 A6 A7 A8 A9 A10
-    B11 B12 B13 B14 B15 B16 B17 B18 B19
-    C20 C21 C22 C23 C24 C25 C26 C27 C28 C29 C30
-    D31 D32 D33 D34 D35 D36 D37 D38 D39 D40 D41 D42
-    E43 E44 E45 E46 E47 E48
-    F49 F50 F51 F52 F53 F54 F55 F56
-    G57 G58 G59 G60
-    H61 H62 H63 H64 H65 H66 H67
-    """.split()
+    {
+        *("A1", "A2", "A3", "A4", "A5", "A6", "A7", "A8", "A9", "A10"),
+        *("B11", "B12", "B13", "B14", "B15", "B16", "B17", "B18", "B19"),
+        *("C20", "C21", "C22", "C23", "C24", "C25", "C26", "C27", "C28", "C29", "C30"),
+        *("D31", "D32", "D33", "D34", "D35", "D36", "D37", "D38", "D39", "D40", "D41", "D42"),
+        *("E43", "E44", "E45", "E46", "E47", "E48"),
+        *("F49", "F50", "F51", "F52", "F53", "F54", "F55", "F56"),
+        *("G57", "G58", "G59", "G60"),
+        *("H61", "H62", "H63", "H64", "H65", "H66", "H67"),
+    }
 )
 """Faults without a test. Whoever writes one takes it out."""
 
@@ -125,7 +125,7 @@ def test_every_fault_is_provoked() -> None:
 
 
 def test_what_waits_has_no_test() -> None:
-    assert WAITING <= FAULTS.keys()
+    assert FAULTS.keys() >= WAITING
     assert sorted(WAITING & provoked().keys()) == [], "these have a test: take them out of WAITING"
 
 
