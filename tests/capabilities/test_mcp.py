@@ -17,7 +17,7 @@ from tests.kit.processes import is_running
 
 from .conftest import CANARY, SERVER, capable
 
-GONE_S = 10
+GONE_S = 30
 TICKS = os.sysconf("SC_CLK_TCK")
 
 

@@ -12,7 +12,7 @@ from tests.kit.providers.answers import make_answer
 
 from .scenes import agent_on
 
-PATIENCE_S = 10.0
+PATIENCE_S = 30.0
 
 ROUNDS = 20
 RUNS_OF_A_ROUND = 20

@@ -33,6 +33,8 @@ class Floor:
         self.stats = Stats()
         self.shutdowns: list[Exchange] = []
         self._look = look
+        # What stands here already need not be walked by each collection in `tasks`.
+        gc.freeze()
         self._runner = asyncio.Runner()
         self.dispatcher = self._runner.run(self._made(options))
 
@@ -117,6 +119,7 @@ class Floor:
         """Close clients and the loop."""
         self._runner.run(self.dispatcher.close())
         self._runner.close()
+        gc.unfreeze()
 
     def _dispatch(self) -> None:
         while (item := self.desk.inbox.take()) is not None:

@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler
 
 from .answers import JsonObject
 
-PATIENCE_S = 10.0
+PATIENCE_S = 30.0
 """How long a `wait_*` of the kit waits before it fails the test: far above what a loopback needs."""
 
 
