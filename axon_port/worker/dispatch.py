@@ -32,7 +32,8 @@ from axon_port.worker.logs import LogSink
 from axon_port.worker.options import Options
 from axon_port.worker.redaction import Redactor
 from axon_port.worker.roster import Agent, Roster
-from axon_port.worker.runs import ActiveRun, RunServices
+from axon_port.worker.runs import ActiveRun
+from axon_port.worker.services import RunServices
 from axon_port.worker.stats import Stats
 
 _logger = logging.getLogger("axon_port.worker")

@@ -15,55 +15,27 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Final, Literal
-
-import anyio
+from typing import Any, Final
 
 from axon_port.agents import tracing
-from axon_port.agents.definition import Workshop
 from axon_port.agents.execution import Execution, Outcome
 from axon_port.agents.failures import internal_error, wire_error
-from axon_port.agents.host import Answer, ArgumentsCheck, Call, ChunkKind, Decision, Happened
 from axon_port.agents.prompts import user_content
 from axon_port.agents.usage import NOTHING_USED
-from axon_port.wire import codec, commands
+from axon_port.wire import commands
 from axon_port.wire.errors import WireError
 from axon_port.wire.events import Frame, error_frame, result_frame
-from axon_port.worker.calls import PendingCalls, Waiting, Wanted
-from axon_port.worker.chunks import Chunk, ChunkQueue
 from axon_port.worker.exchanges import Exchange
+from axon_port.worker.host import RunHost
 from axon_port.worker.logs import RunTag, current_run
-from axon_port.worker.outbox import Outbox, call_on
-from axon_port.worker.roster import Agent, Roster
-from axon_port.worker.stats import Stats
+from axon_port.worker.open_calls import parent_gone
+from axon_port.worker.roster import Agent
+from axon_port.worker.services import RunServices
 
 UNWIND_SECONDS: Final = 1.0
 """How long a run that was ended may take to clean up behind itself before its terminal frame leaves all the same."""
 
-CHUNK_BYTES: Final = 128
-"""Bytes of a chunk's frame besides its data and its id, with numbers of twenty digits."""
-
-ESCAPED_BYTES: Final = 6
-"""Bytes that one character takes at most in JSON."""
-
-CancelReason = Literal["cancelled", "timeout", "finished"]
-
 _logger = logging.getLogger("axon_port.runs")
-
-
-@dataclass(frozen=True)
-class RunServices:
-    """What every run of this worker shares."""
-
-    outbox: Outbox
-    calls: PendingCalls
-    roster: Roster
-    stats: Stats
-    workshop: Workshop
-    threads: anyio.CapacityLimiter
-    max_frame_bytes: int
-    max_tool_calls: int
 
 
 class ActiveRun:
@@ -86,13 +58,7 @@ class ActiveRun:
         self._execution: Execution | None = None
         self._ending: WireError | None = None
         self._settled = False
-        self._parent_gone = False
-        self._open: dict[str, Waiting] = {}
-        self._slots = asyncio.Semaphore(services.max_tool_calls)
-        self._events: frozenset[str] = frozenset()
-        self._chunks = self._new_chunks()
-        self._moved = asyncio.Event()
-        self._room_asked = False
+        self._host = RunHost(exchange, command, services)
         self._timers: list[asyncio.TimerHandle] = []
         self._prompts: list[commands.Enqueue] = []
         self.task: asyncio.Task[Frame] | None = None
@@ -116,18 +82,21 @@ class ActiveRun:
         if self._settled or self._ending is not None:
             return
         self._ending = error
-        self._cancel_open_calls("cancelled")
+        self._host.calls.cancel_all("cancelled")
         if self.task is not None:
             self.task.cancel()
         self._timers.append(asyncio.get_running_loop().call_later(within, self._abandon))
 
     def parent_gone(self) -> None:
         """No more input: what waits on the parent can never be answered, the rest goes on without flow control."""
-        self._parent_gone = True
-        if self._open:
-            self.end(_parent_gone())
-        self._chunks.unlimit()
-        self._flush()
+        self._host.calls.parent_gone()
+        if self._host.calls:
+            self.end(parent_gone())
+        self._host.chunks.unlimit()
+
+    def grant(self, credit: int) -> None:
+        """Credit from the parent; nothing happens to a stream that asked for none."""
+        self._host.chunks.grant(credit)
 
     def enqueue(self, command: commands.Enqueue) -> bool:
         """Add to the run; False where it has ended. Raises `WireError` for a prompt that is none."""
@@ -178,12 +147,12 @@ class ActiveRun:
 
     async def _execute(self, agent: Agent) -> Frame:
         services = self._services
-        self._execution = Execution(agent.definition, self.command, self, services.workshop, services.threads)
+        self._execution = Execution(agent.definition, self.command, self._host, services.workshop, services.threads)
         for prompt in self._prompts:
             self._execution.enqueue(prompt.prompt, prompt.priority)
         outcome = await self._execution.run()
         frame = self._result(outcome, self._execution)
-        await self._drained()
+        await self._host.chunks.drained()
         await services.outbox.room()
         return frame
 
@@ -257,7 +226,7 @@ class ActiveRun:
         self._settled = True
         for timer in self._timers:
             timer.cancel()
-        self._cancel_open_calls("finished")
+        self._host.calls.cancel_all("finished")
         self._count(frame)
         self.exchange.settle(frame)
         self._on_settled(self)
@@ -280,166 +249,6 @@ class ActiveRun:
             stats.tokens[kind] += usage.get(f"{kind}_tokens", 0)
         stats.agent(self.command.agent_id).tokens += usage.get("total_tokens", 0)
 
-    # --- what the run asks of its host
-
-    def new_call_id(self) -> str:
-        return self._services.calls.new_call_id()
-
-    async def call_parent(self, call: Call) -> Answer:
-        frame: dict[str, Any] = {"type": "tool_call", **self._call_fields(call)}
-        if call.timeout is not None:
-            frame["timeout_ms"] = round(call.timeout * 1000)
-        async with self._slots:
-            return await self._ask(call, frame, "tool_result", timeout=call.timeout)
-
-    async def ask_approval(self, call: Call, *, faults: ArgumentsCheck) -> Decision:
-        frame: dict[str, Any] = {"type": "approval_request", **self._call_fields(call)}
-        return await self._ask(call, frame, "approval", faults=faults)
-
-    async def _ask(
-        self,
-        call: Call,
-        frame: dict[str, Any],
-        wanted: Wanted,
-        *,
-        timeout: float | None = None,
-        faults: ArgumentsCheck | None = None,
-    ) -> Any:
-        payload = self._call_payload(frame)
-        await self._services.outbox.room()
-        if self._parent_gone:
-            raise _parent_gone()
-        waiting = self._services.calls.wait_for(self.exchange.id, call.call_id, wanted, faults)
-        self._open[call.call_id] = waiting
-        self.exchange.send(payload)
-        try:
-            await asyncio.wait([waiting.answered], timeout=timeout)
-            if not waiting.answered.done():
-                self._close_call(waiting, "timeout")
-                raise TimeoutError
-            return waiting.answered.result()
-        finally:
-            # Still open only where the run was torn down around the call; `end` has closed it otherwise.
-            if not waiting.answered.done():
-                self._close_call(waiting, "finished")
-            self._forget(waiting)
-
-    def _call_fields(self, call: Call) -> dict[str, Any]:
-        return {
-            "id": self.exchange.id,
-            "call_id": call.call_id,
-            "agent_id": self.command.agent_id,
-            "name": call.name,
-            "args": call.args,
-        }
-
-    def _call_payload(self, frame: dict[str, Any]) -> bytes:
-        payload = codec.encode(frame)
-        limit = self._services.max_frame_bytes
-        if len(payload) > limit:
-            message = f"a call of tool {frame['name'][:256]!r} takes {len(payload)} bytes, a frame at most {limit}"
-            raise WireError("ResultTooLarge", message, details={"length": len(payload), "max_frame_bytes": limit})
-        return payload
-
-    def _cancel_open_calls(self, reason: CancelReason) -> None:
-        for waiting in list(self._open.values()):
-            self._close_call(waiting, reason)
-
-    def _close_call(self, waiting: Waiting, reason: CancelReason) -> None:
-        """Tell the parent that nobody waits for this call any more; once."""
-        if self._forget(waiting):
-            frame = {"type": "tool_cancel", "id": self.exchange.id, "call_id": waiting.call_id, "reason": reason}
-            self.exchange.send(codec.encode(frame))
-
-    def _forget(self, waiting: Waiting) -> bool:
-        self._services.calls.forget(waiting)
-        return self._open.pop(waiting.call_id, None) is not None
-
-    def note(self, event: Happened) -> None:
-        stats = self._services.stats
-        match event.what:
-            case "tool_called":
-                stats.tools["calls"] += 1
-                stats.agent(self.command.agent_id).tools += 1
-            case "tool_answered":
-                stats.tool_durations.add(event.seconds * 1000)
-            case "tool_failed" | "tool_timed_out":
-                stats.tools[event.what.removeprefix("tool_")] += 1
-                stats.tool_durations.add(event.seconds * 1000)
-            case "tool_abandoned":
-                stats.tools["abandoned"] += 1
-            case "model_retry":
-                stats.retries["model"] += 1
-
-    # --- chunks
-
-    def _new_chunks(self) -> ChunkQueue:
-        overhead = CHUNK_BYTES + len(codec.encode(self.exchange.id))
-        room = (self._services.max_frame_bytes - overhead) // ESCAPED_BYTES
-        if isinstance(self.command, commands.Stream):
-            self._events = frozenset(self.command.events)
-            return ChunkQueue(self.command.credit, room)
-        return ChunkQueue(None, room)
-
-    def wants(self, kind: ChunkKind) -> bool:
-        return kind in self._events
-
-    def chunk(self, kind: ChunkKind, step: int, data: Any) -> None:
-        self._chunks.add(kind, step, data)
-        self._flush()
-
-    def grant(self, credit: int) -> None:
-        """Credit from the parent; nothing happens to a stream that asked for none."""
-        self._chunks.grant(credit)
-        self._flush()
-
-    def _flush(self) -> None:
-        outbox = self._services.outbox
-        ready = self._chunks.ready()
-        while outbox.has_room and (chunk := next(ready, None)) is not None:
-            self.exchange.send(self._chunk_payload(chunk))
-        if not self._chunks:
-            self._moved.set()
-        elif not outbox.has_room and not self._room_asked:
-            self._room_asked = True
-            loop = asyncio.get_running_loop()
-            outbox.when_room(lambda: call_on(loop, self._roomy))
-
-    def _roomy(self) -> None:
-        self._room_asked = False
-        self._flush()
-
-    async def _drained(self) -> None:
-        while self._chunks:
-            self._moved.clear()
-            self._flush()
-            if self._chunks:
-                await self._moved.wait()
-
-    def _chunk_payload(self, chunk: Chunk) -> bytes:
-        frame = {
-            "type": "chunk",
-            "id": self.exchange.id,
-            "seq": chunk.seq,
-            "step": chunk.step,
-            "kind": chunk.kind,
-            "data": chunk.data,
-        }
-        payload = codec.encode(frame)
-        if len(payload) <= self._services.max_frame_bytes:
-            return payload
-        return codec.encode({**frame, "data": _omitted(chunk.data, len(payload))})
-
 
 class _Escaped(Exception):
     """Something raised an exception that is meant to end the process."""
-
-
-def _omitted(data: Any, length: int) -> dict[str, Any]:
-    """What stands for a chunk's data that no frame can hold: a call without its arguments or its content."""
-    kept = {key: data[key] for key in ("name", "call_id") if key in data}
-    return {**kept, **{key: {"omitted_bytes": length} for key in ("args", "content") if key in data}}
-
-
-def _parent_gone() -> WireError:
-    return WireError("ParentGone", "the input has ended: the parent cannot answer this run's tool calls any more")

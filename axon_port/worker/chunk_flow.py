@@ -1,0 +1,92 @@
+"""The chunks of one run on their way to the pipe: credit and the outbox hold them back (PROTOCOL.md, STREAM-*)."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final
+
+from axon_port.wire import codec, commands
+from axon_port.worker.chunks import Chunk, ChunkQueue
+from axon_port.worker.exchanges import Exchange
+from axon_port.worker.outbox import Outbox, call_on
+
+CHUNK_BYTES: Final = 128
+"""Bytes of a chunk's frame besides its data and its id, with numbers of twenty digits."""
+
+ESCAPED_BYTES: Final = 6
+"""Bytes that one character takes at most in JSON."""
+
+
+class ChunkFlow:
+    """Sends what may leave as soon as it may; a `run`, which asked for no events, has none."""
+
+    def __init__(
+        self, exchange: Exchange, command: commands.Run | commands.Stream, outbox: Outbox, max_frame_bytes: int
+    ) -> None:
+        streams = isinstance(command, commands.Stream)
+        overhead = CHUNK_BYTES + len(codec.encode(exchange.id))
+        self.events: frozenset[str] = frozenset(command.events) if streams else frozenset()
+        self._exchange = exchange
+        self._outbox = outbox
+        self._max_frame_bytes = max_frame_bytes
+        self._queue = ChunkQueue(command.credit if streams else None, (max_frame_bytes - overhead) // ESCAPED_BYTES)
+        self._moved = asyncio.Event()
+        self._room_asked = False
+
+    def add(self, kind: str, step: int, data: Any) -> None:
+        self._queue.add(kind, step, data)
+        self._flush()
+
+    def grant(self, credit: int) -> None:
+        """Credit from the parent; nothing happens to a stream that asked for none."""
+        self._queue.grant(credit)
+        self._flush()
+
+    def unlimit(self) -> None:
+        """Nobody can give credit any more: what waits may leave."""
+        self._queue.unlimit()
+        self._flush()
+
+    async def drained(self) -> None:
+        """Return when every chunk has left for the outbox."""
+        while self._queue:
+            self._moved.clear()
+            self._flush()
+            if self._queue:
+                await self._moved.wait()
+
+    def _flush(self) -> None:
+        outbox = self._outbox
+        ready = self._queue.ready()
+        while outbox.has_room and (chunk := next(ready, None)) is not None:
+            self._exchange.send(self._payload(chunk))
+        if not self._queue:
+            self._moved.set()
+        elif not outbox.has_room and not self._room_asked:
+            self._room_asked = True
+            loop = asyncio.get_running_loop()
+            outbox.when_room(lambda: call_on(loop, self._roomy))
+
+    def _roomy(self) -> None:
+        self._room_asked = False
+        self._flush()
+
+    def _payload(self, chunk: Chunk) -> bytes:
+        frame = {
+            "type": "chunk",
+            "id": self._exchange.id,
+            "seq": chunk.seq,
+            "step": chunk.step,
+            "kind": chunk.kind,
+            "data": chunk.data,
+        }
+        payload = codec.encode(frame)
+        if len(payload) <= self._max_frame_bytes:
+            return payload
+        return codec.encode({**frame, "data": _omitted(chunk.data, len(payload))})
+
+
+def _omitted(data: Any, length: int) -> dict[str, Any]:
+    """What stands for a chunk's data that no frame can hold: a call without its arguments or its content."""
+    kept = {key: data[key] for key in ("name", "call_id") if key in data}
+    return {**kept, **{key: {"omitted_bytes": length} for key in ("args", "content") if key in data}}

@@ -1,0 +1,113 @@
+"""The calls of one run that wait on the parent, from the frame that asks to the answer or the `tool_cancel`
+(PROTOCOL.md, CALL-*)."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Literal
+
+from axon_port.agents.host import Answer, ArgumentsCheck, Call, Decision
+from axon_port.wire import codec
+from axon_port.wire.errors import WireError
+from axon_port.worker.calls import Waiting, Wanted
+from axon_port.worker.exchanges import Exchange
+from axon_port.worker.services import RunServices
+
+CancelReason = Literal["cancelled", "timeout", "finished"]
+
+
+class OpenCalls:
+    """Asks the parent, at most `max_tool_calls` tools at a time, and tells it of every call that nobody waits for."""
+
+    def __init__(self, exchange: Exchange, agent_id: str, services: RunServices) -> None:
+        self._exchange = exchange
+        self._agent_id = agent_id
+        self._services = services
+        self._open: dict[str, Waiting] = {}
+        self._slots = asyncio.Semaphore(services.max_tool_calls)
+        self._parent_gone = False
+
+    def __bool__(self) -> bool:
+        return bool(self._open)
+
+    def parent_gone(self) -> None:
+        """Nothing that is asked from now on can be answered."""
+        self._parent_gone = True
+
+    async def tool(self, call: Call) -> Answer:
+        """Have the parent run a tool. Raises `TimeoutError` when `call.timeout` passed, `WireError` as `_ask` does."""
+        frame: dict[str, Any] = {"type": "tool_call", **self._fields(call)}
+        if call.timeout is not None:
+            frame["timeout_ms"] = round(call.timeout * 1000)
+        async with self._slots:
+            return await self._ask(call, frame, "tool_result", timeout=call.timeout)
+
+    async def approval(self, call: Call, faults: ArgumentsCheck) -> Decision:
+        """Have somebody decide on a call. Raises `WireError` as `_ask` does."""
+        frame: dict[str, Any] = {"type": "approval_request", **self._fields(call)}
+        return await self._ask(call, frame, "approval", faults=faults)
+
+    def cancel_all(self, reason: CancelReason) -> None:
+        for waiting in list(self._open.values()):
+            self._cancel(waiting, reason)
+
+    async def _ask(
+        self,
+        call: Call,
+        frame: dict[str, Any],
+        wanted: Wanted,
+        *,
+        timeout: float | None = None,
+        faults: ArgumentsCheck | None = None,
+    ) -> Any:
+        """Raises `WireError` `ResultTooLarge` for a call that no frame holds, `ParentGone` after the end of input."""
+        payload = self._payload(frame)
+        await self._services.outbox.room()
+        if self._parent_gone:
+            raise parent_gone()
+        waiting = self._services.calls.wait_for(self._exchange.id, call.call_id, wanted, faults)
+        self._open[call.call_id] = waiting
+        self._exchange.send(payload)
+        try:
+            await asyncio.wait([waiting.answered], timeout=timeout)
+            if not waiting.answered.done():
+                self._cancel(waiting, "timeout")
+                raise TimeoutError
+            return waiting.answered.result()
+        finally:
+            # Still open only where the run was torn down around the call; `cancel_all` has closed it otherwise.
+            if not waiting.answered.done():
+                self._cancel(waiting, "finished")
+            self._forget(waiting)
+
+    def _fields(self, call: Call) -> dict[str, Any]:
+        return {
+            "id": self._exchange.id,
+            "call_id": call.call_id,
+            "agent_id": self._agent_id,
+            "name": call.name,
+            "args": call.args,
+        }
+
+    def _payload(self, frame: dict[str, Any]) -> bytes:
+        payload = codec.encode(frame)
+        limit = self._services.max_frame_bytes
+        if len(payload) > limit:
+            message = f"a call of tool {frame['name'][:256]!r} takes {len(payload)} bytes, a frame at most {limit}"
+            raise WireError("ResultTooLarge", message, details={"length": len(payload), "max_frame_bytes": limit})
+        return payload
+
+    def _cancel(self, waiting: Waiting, reason: CancelReason) -> None:
+        """Tell the parent that nobody waits for this call any more; once."""
+        if self._forget(waiting):
+            frame = {"type": "tool_cancel", "id": self._exchange.id, "call_id": waiting.call_id, "reason": reason}
+            self._exchange.send(codec.encode(frame))
+
+    def _forget(self, waiting: Waiting) -> bool:
+        self._services.calls.forget(waiting)
+        return self._open.pop(waiting.call_id, None) is not None
+
+
+def parent_gone() -> WireError:
+    """The error of what only the parent could have answered."""
+    return WireError("ParentGone", "the input has ended: the parent cannot answer this run's tool calls any more")
