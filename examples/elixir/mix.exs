@@ -10,6 +10,7 @@ defmodule AxonPort.MixProject do
       elixirc_options: [warnings_as_errors: true],
       # The codec may be jiffy of the system's own Erlang libraries, which no dependency names.
       prune_code_paths: false,
+      xref: [exclude: [JSON, :json, Jason, :jiffy, :telemetry]],
       deps: []
     ]
   end

@@ -48,8 +48,6 @@ defmodule AxonPort.Agent do
   An agent that is inspected shows neither its model nor its deps: they may hold keys.
   """
 
-  @compile {:no_warn_undefined, AxonPort.Error}
-
   alias AxonPort.{Error, Plain, Schema, Tool}
   alias AxonPort.Schema.Type
 

@@ -1,0 +1,192 @@
+defmodule AxonPort do
+  @moduledoc """
+  pydantic-ai agents under OTP supervision.
+
+      children = [{AxonPort.Supervisor, name: MyApp.Agents}]
+
+      {:ok, result} = AxonPort.run_sync(MyApp.Agents, MyApp.Guide, "What shall I wear in Riga?")
+      result.output
+
+  ## Servers
+
+  A `t:server/0` is the name of an `AxonPort.Supervisor`: its pool chooses a worker for each run. It can also be
+  `{:cluster, name}`, the supervisors of that name on all connected nodes (see `AxonPort.Cluster`), or one worker, by
+  its pid or its name.
+
+  ## Agents
+
+  An `t:agent/0` is a module that uses `AxonPort.Agent`, an `AxonPort.Agent` struct, or what makes one. It is created on
+  a worker when a run needs it there, so workers may come and go. The name of an agent that `create_agent/3` has
+  created will do as well.
+
+  ## Callers
+
+  Whoever asks is monitored: if it dies, its run is cancelled. Each call has exactly one outcome, `{:ok, _}` or
+  `{:error, %AxonPort.Error{}}`, also when the worker, its node or its process dies; nothing raises but nonsense in the
+  arguments (`ArgumentError`), and streams, which have no other way to tell.
+  """
+
+  alias AxonPort.{Command, Error, Relay, Request, Result, Router, Run, Session, Worker}
+
+  @type server :: Worker.server() | {:cluster, atom}
+  @type agent :: AxonPort.Agent.t() | module | keyword | map | String.t()
+
+  @typedoc "A text, a list of parts (maps, as in the protocol), or nil where a history or deferred results carry on."
+  @type prompt :: String.t() | [map] | nil
+
+  @doc """
+  Runs an agent, tools included, and waits for the result.
+
+  Options of the run, over the agent's:
+
+    * `:timeout` - in milliseconds. The worker ends the run then, with reason `:timeout` and the messages so far; if
+      it does not, this side does two seconds later, with `:owner_timeout`, and cancels the run
+    * `:history` - the messages of earlier results, joined
+    * `:messages` - which come back: `:new` (the default), `:all`, `:none`
+    * `:deps` - what templates and tools are given
+    * `:instructions`, `:model`, `:model_settings`, `:usage_limits`, `:output_schema`, `:idle_timeout`, `:retry`,
+      `:metadata`, `:deferred_results`, `:traceparent` - as in the protocol
+
+  And of the call:
+
+    * `:attempts` - how often it is tried in all, on another worker where there is one, while it fails in a retryable
+      way. Default 1: tools may have done things that cannot be done twice. What was refused before it began goes
+      elsewhere in any case
+  """
+  @spec run_sync(server, agent, prompt, keyword) :: {:ok, Result.t()} | {:error, Error.t()}
+  def run_sync(server, agent, prompt, options \\ []) do
+    with {:ok, request} <- Run.request(:run, agent, prompt, options) do
+      server |> Router.call(request, options[:attempts] || 1) |> Run.cast(request.agent)
+    end
+  end
+
+  @doc """
+  Runs an agent in the background. The calling process gets one message, `{:axon_port, ref, {:result, result}}` or
+  `{:axon_port, ref, {:error, error}}`.
+
+  Options are those of `run_sync/4` except `:attempts`, and with `stream: true` those of a stream: `{:axon_port, ref,
+  {:chunk, chunk}}` comes before the end, for each piece. They come as fast as the model is, unless `:credit` is given:
+  then as many, and more by `credit/3`. `run_stream/4` does that by itself.
+  """
+  @spec run(server, agent, prompt, keyword) :: {:ok, reference} | {:error, Error.t()}
+  def run(server, agent, prompt, options \\ []) do
+    {streams?, options} = Keyword.pop(options, :stream, false)
+
+    with {:ok, request} <- Run.request(if(streams?, do: :stream, else: :run), agent, prompt, options) do
+      relay = Relay.start(request)
+
+      case Router.open(server, request, relay) do
+        {:ok, %{worker: worker}} ->
+          Relay.opened(relay, request.ref, worker)
+          {:ok, request.ref}
+
+        {:error, error} ->
+          Process.exit(relay, :kill)
+          {:error, error}
+      end
+    end
+  end
+
+  @doc """
+  Runs an agent as a lazy stream of `AxonPort.Chunk`s, with the `AxonPort.Result` as its last element.
+
+      for %AxonPort.Chunk{kind: :text, data: piece} <- AxonPort.run_stream(server, agent, "Tell me"), do: IO.write(piece)
+
+  Nothing begins before the stream is enumerated. A slow consumer holds the worker up, not its own mailbox
+  (`AxonPort.Stream`); halting the stream cancels the run. Raises `AxonPort.Error` in the enumeration.
+
+  Options are those of `run_sync/4` except `:attempts`, and
+
+    * `:events` - which kinds of chunks: `:text` (the default), `:thinking`, `:output`, `:tool_call`, `:tool_return`
+    * `:window` - how many chunks may be under way at a time, default 16
+  """
+  @spec run_stream(server, agent, prompt, keyword) :: Enumerable.t()
+  def run_stream(server, agent, prompt, options \\ []),
+    do: AxonPort.Stream.new(server, agent, prompt, options)
+
+  @doc "Gives a stream that was begun by `run/4` with `:credit` more chunks."
+  @spec credit(server, reference, pos_integer) :: :ok
+  def credit(server, ref, n) when is_reference(ref) and is_integer(n) and n > 0 do
+    with {:ok, {worker, id}} <- locate(server, ref), do: Worker.credit(worker, id, n)
+  end
+
+  @doc """
+  Cancels a run by its reference. True where it was still under way: its error is `:cancelled`, with the messages to go
+  on from.
+  """
+  @spec cancel(server, reference) :: {:ok, boolean} | {:error, Error.t()}
+  def cancel(server, ref) when is_reference(ref), do: target(server, ref, "cancel", "cancelled", %{})
+
+  @doc """
+  Adds to the prompt of a run that is under way; false where it has ended. `:priority` is `:asap` (with the model's
+  next request, the default) or `:when_idle` (when the run would otherwise end).
+  """
+  @spec enqueue(server, reference, prompt, keyword) :: {:ok, boolean} | {:error, Error.t()}
+  def enqueue(server, ref, prompt, options \\ []) when is_reference(ref) do
+    target(server, ref, "enqueue", "enqueued", %{prompt: prompt, priority: options[:priority]})
+  end
+
+  defp target(server, ref, type, answer, fields) do
+    with {:ok, {worker, id}} <- locate(server, ref),
+         {:ok, command} <- Command.new(type, Map.put(fields, :target, id)),
+         {:ok, result} <- Worker.call(worker, Request.new(:command, command)) do
+      {:ok, result[answer] == true}
+    else
+      :ok -> {:ok, false}
+      {:error, error} -> {:error, error}
+    end
+  end
+
+  defp locate(server, ref) do
+    Enum.find_value(Router.workers(server), :ok, fn worker ->
+      with {:ok, id} <- Worker.find(worker, ref), do: {:ok, {worker, id}}, else: (:none -> nil)
+    end)
+  end
+
+  @doc """
+  Creates an agent, in place of one of its name. Of a pool every worker gets it when it first needs it; this tells
+  whether a worker takes the definition.
+  """
+  @spec create_agent(server, agent, keyword) :: {:ok, map} | {:error, Error.t()}
+  def create_agent(server, agent, options \\ []) do
+    {agent, agent_id} = Run.identify(agent)
+    fields = agent |> Session.definition() |> Map.put("replace", Keyword.get(options, :replace, true))
+
+    with {:ok, command} <- Command.new("create_agent", fields) do
+      Router.create(server, Request.new(:create, command, agent: agent, agent_id: agent_id))
+    end
+  end
+
+  @doc "Deletes an agent from every worker. Runs under way finish."
+  @spec delete_agent(server, String.t()) :: :ok | {:error, Error.t()}
+  def delete_agent(server, agent_id) do
+    with {:ok, command} <- Command.new("delete_agent", agent_id: agent_id) do
+      Router.delete(server, Request.new(:delete, command, agent_id: agent_id))
+    end
+  end
+
+  @doc "The agents that a worker has."
+  @spec list_agents(server) :: {:ok, [map]} | {:error, Error.t()}
+  def list_agents(server),
+    do: with({:ok, %{"agents" => agents}} <- ask(server, "list_agents"), do: {:ok, agents})
+
+  @doc "A worker's pulse: `uptime_ms`, `inflight`, `agents`, `loop_lag_ms`. Option: `:timeout`, default 5000."
+  @spec ping(server, keyword) :: {:ok, map} | {:error, Error.t()}
+  def ping(server, options \\ []), do: ask(server, "ping", %{}, options)
+
+  @doc "A worker's counters since its start (LIFE-STATS). Of a pool, those of one worker: see `AxonPort.Pool.workers/1`."
+  @spec stats(server, keyword) :: {:ok, map} | {:error, Error.t()}
+  def stats(server, options \\ []), do: ask(server, "stats", %{}, options)
+
+  @doc "Sets what a worker logs from now on."
+  @spec set_log_level(server, :debug | :info | :warning | :error | :critical) :: :ok | {:error, Error.t()}
+  def set_log_level(server, level) do
+    with {:ok, _empty} <- ask(server, "set_log_level", %{level: level}), do: :ok
+  end
+
+  defp ask(server, type, fields \\ %{}, options \\ []) do
+    with {:ok, command} <- Command.new(type, fields) do
+      Router.call(server, Request.new(:command, command, timeout: options[:timeout] || 5_000), 1)
+    end
+  end
+end

@@ -1,0 +1,86 @@
+defmodule AxonPort.Codec do
+  @moduledoc """
+  JSON, by the first codec there is: `JSON` (Elixir 1.18), `:json` (OTP 27), `Jason`, `:jiffy`.
+
+  All of them behave alike here, because terms are made plain before they are encoded (`AxonPort.Plain`). Null comes
+  back as `nil`, objects as maps with string keys, integers exactly, whatever their size.
+  """
+
+  alias AxonPort.{Error, Plain}
+
+  @compile {:no_warn_undefined, [JSON, :json, Jason, :jiffy]}
+
+  @codecs [JSON, :json, Jason, :jiffy]
+
+  @doc "Encodes a term."
+  @spec encode(term) :: {:ok, binary} | {:error, Error.t()}
+  def encode(term), do: encode(term, codec())
+
+  @doc "Encodes a term with one of `available/0`."
+  @spec encode(term, module) :: {:ok, binary} | {:error, Error.t()}
+  def encode(term, codec) do
+    case Plain.from(term) do
+      {:ok, plain} -> {:ok, codec |> write(plain) |> IO.iodata_to_binary()}
+      {:error, fault} -> {:error, Error.new(:unencodable, Plain.message(fault))}
+    end
+  end
+
+  @doc "As `encode/1`. Raises `AxonPort.Error`."
+  @spec encode!(term) :: binary
+  def encode!(term) do
+    case encode(term) do
+      {:ok, text} -> text
+      {:error, error} -> raise error
+    end
+  end
+
+  @doc "Decodes one JSON text."
+  @spec decode(binary) :: {:ok, Plain.t()} | {:error, Error.t()}
+  def decode(text), do: decode(text, codec())
+
+  @doc "Decodes with one of `available/0`."
+  @spec decode(binary, module) :: {:ok, Plain.t()} | {:error, Error.t()}
+  def decode(text, codec) when is_binary(text) do
+    # A codec's own way of failing is its own affair: raised, thrown or returned, it is one error here.
+    {:ok, read(codec, text)}
+  rescue
+    exception -> undecodable(Exception.message(exception))
+  catch
+    _kind, reason -> undecodable(inspect(reason, limit: 5, printable_limit: 80))
+  end
+
+  defp undecodable(why), do: {:error, Error.new(:undecodable, why)}
+
+  @doc "The codecs that this node has, the one in use first."
+  @spec available() :: [module]
+  def available, do: Enum.filter(@codecs, &Code.ensure_loaded?/1)
+
+  # Looked up once: which modules there are does not change while a node runs.
+  defp codec do
+    case :persistent_term.get(__MODULE__, nil) do
+      nil -> tap(first(), &:persistent_term.put(__MODULE__, &1))
+      codec -> codec
+    end
+  end
+
+  defp first do
+    List.first(available()) || raise "AxonPort needs a JSON codec: Elixir 1.18, OTP 27, jason or jiffy"
+  end
+
+  defp write(JSON, plain), do: JSON.encode_to_iodata!(plain)
+  defp write(:json, plain), do: :json.encode(plain, &write_json/2)
+  defp write(Jason, plain), do: Jason.encode_to_iodata!(plain)
+  defp write(:jiffy, plain), do: :jiffy.encode(plain, [:use_nil])
+
+  defp write_json(nil, _encoder), do: "null"
+  defp write_json(value, encoder), do: :json.encode_value(value, encoder)
+
+  defp read(JSON, text), do: JSON.decode!(text)
+  defp read(Jason, text), do: Jason.decode!(text)
+  defp read(:jiffy, text), do: :jiffy.decode(text, [:return_maps, :use_nil])
+
+  defp read(:json, text) do
+    {value, :ok, rest} = :json.decode(text, :ok, %{null: nil})
+    if String.trim(rest) == "", do: value, else: throw(:trailing_data)
+  end
+end

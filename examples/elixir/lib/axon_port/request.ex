@@ -1,0 +1,81 @@
+defmodule AxonPort.Request do
+  @moduledoc """
+  One command that is under way: who asked, where the answer goes, what belongs to it.
+
+  Callers make it with `new/3`; the worker's owner adds `id`, `sink` and `watch` when it takes it over, and the
+  session keeps it until its terminal frame.
+  """
+
+  alias AxonPort.Command
+
+  @enforce_keys [:kind, :command]
+  defstruct [
+    :kind,
+    :command,
+    :id,
+    :ref,
+    :owner,
+    :agent,
+    :agent_id,
+    :deps,
+    :started_at,
+    :watch,
+    :needs,
+    sink: :none,
+    timeout: :infinity,
+    state: :open,
+    calls: %{},
+    counted: false
+  ]
+
+  @typedoc """
+  `:run` and `:stream` are runs, with tool calls and a cancel; `:create` and `:delete` change the agents that the
+  session remembers; `:command` is any other.
+  """
+  @type kind :: :run | :stream | :create | :delete | :command
+
+  @typedoc """
+  Where the answer goes: to a `GenServer.call/3`, as messages `{:axon_port, ref, _}` to a process or an alias, or
+  nowhere.
+  """
+  @type sink :: {:call, GenServer.from()} | {:send, pid | reference, reference} | :none
+
+  @typedoc """
+    * `ref` - what the caller knows it by
+    * `owner` - the process whose death cancels it
+    * `agent` - whom to run, with the tools that its calls are answered by; `agent_id` is its name
+    * `needs` - the id of the `create_agent` that went out for it, if that is still open
+    * `state` - `:abandoned` once its caller has been answered or is gone, and only the terminal frame is missing
+    * `calls` - what the worker has asked for, by `call_id`
+    * `counted` - whether the pool has counted it as load of the worker
+    * `watch` - the owner's monitor and timer, opaque to the session
+  """
+  @type t :: %__MODULE__{
+          kind: kind,
+          command: Command.t(),
+          id: pos_integer | nil,
+          ref: reference | nil,
+          owner: pid | nil,
+          agent: term,
+          agent_id: String.t() | nil,
+          deps: term,
+          started_at: integer | nil,
+          watch: term,
+          needs: pos_integer | nil,
+          sink: sink,
+          timeout: timeout,
+          state: :open | :abandoned,
+          calls: %{String.t() => :tool | :approval},
+          counted: boolean
+        }
+
+  @doc "A request. `fields` are those of the struct."
+  @spec new(kind, Command.t(), keyword) :: t
+  def new(kind, %Command{} = command, fields \\ []) do
+    struct!(%__MODULE__{kind: kind, command: command}, fields)
+  end
+
+  @doc "Whether it is a run: something with tool calls, which can be cancelled."
+  @spec run?(t) :: boolean
+  def run?(%__MODULE__{kind: kind}), do: kind in [:run, :stream]
+end

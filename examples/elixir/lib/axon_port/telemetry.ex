@@ -1,0 +1,132 @@
+defmodule AxonPort.Telemetry do
+  @moduledoc """
+  Events of runs, streams, tools and workers.
+
+  | event | measurements | metadata |
+  | --- | --- | --- |
+  | `[:axon_port, kind, :start]` | `system_time` | what it is about |
+  | `[:axon_port, kind, :stop]` | `duration`, and for runs what it cost | the same |
+  | `[:axon_port, kind, :exception]` | the same | the same, `reason` and `error_type` |
+
+  `kind` is `:run`, `:stream`, `:tool` or `:worker`. Durations are in native units, as `:telemetry` has them. Each
+  `:start` is followed by one `:stop` or one `:exception`, whoever dies in between.
+
+  | kind | metadata | further measurements at the end |
+  | --- | --- | --- |
+  | `:run`, `:stream` | `worker`, `agent_id`, `ref` | `requests`, `input_tokens`, `output_tokens`, `tool_calls` |
+  | `:tool` | `worker`, `agent_id`, `ref`, `tool`, `call_id` | |
+  | `:worker` | `worker`, `os_pid` | |
+
+  A worker starts when its process does; an orderly end is its `:stop`, any other its `:exception`.
+
+  Where `:telemetry` is loaded, events go through it and handlers are attached there. Where it is not, the functions
+  here take its place: same handlers, same arguments. Either way handlers run in the process that owns the worker, so
+  they have to be quick; one that raises is detached, and an error is logged.
+  """
+
+  require Logger
+
+  @compile {:no_warn_undefined, :telemetry}
+
+  @kinds [:run, :stream, :tool, :worker]
+  @phases [:start, :stop, :exception]
+
+  @type event :: [atom, ...]
+  @type handler :: (event, measurements :: map, metadata :: map, config :: term -> term)
+
+  @doc "Every event there is."
+  @spec events() :: [event]
+  def events, do: for(kind <- @kinds, phase <- @phases, do: [:axon_port, kind, phase])
+
+  @doc "Calls the handler at each of these events."
+  @spec attach(id :: term, [event], handler, config :: term) :: :ok | {:error, :already_exists}
+  def attach(id, events, handler, config \\ nil) when is_list(events) and is_function(handler, 4) do
+    if telemetry?(),
+      do: :telemetry.attach_many(id, events, handler, config),
+      else: add(id, {events, handler, config})
+  end
+
+  @doc "Calls the handler no more."
+  @spec detach(id :: term) :: :ok | {:error, :not_found}
+  def detach(id), do: if(telemetry?(), do: :telemetry.detach(id), else: remove(id))
+
+  @doc false
+  @spec start(atom, map) :: integer
+  def start(kind, metadata) do
+    execute([:axon_port, kind, :start], %{system_time: System.system_time()}, metadata)
+    System.monotonic_time()
+  end
+
+  @doc false
+  @spec stop(atom, integer, map, map) :: :ok
+  def stop(kind, started_at, metadata, measurements \\ %{}) do
+    execute([:axon_port, kind, :stop], Map.put(measurements, :duration, since(started_at)), metadata)
+  end
+
+  @doc false
+  @spec exception(atom, integer, map, map, map) :: :ok
+  def exception(kind, started_at, metadata, failure, measurements \\ %{}) do
+    measurements = Map.put(measurements, :duration, since(started_at))
+    execute([:axon_port, kind, :exception], measurements, Map.merge(metadata, failure))
+  end
+
+  defp since(started_at), do: System.monotonic_time() - started_at
+
+  @doc "Sends an event to whoever is attached."
+  @spec execute(event, map, map) :: :ok
+  def execute(event, measurements, metadata) do
+    if telemetry?() do
+      :telemetry.execute(event, measurements, metadata)
+    else
+      for {id, {events, handler, config}} <- handlers(), event in events do
+        call(id, handler, [event, measurements, metadata, config])
+      end
+
+      :ok
+    end
+  end
+
+  defp call(id, handler, arguments) do
+    apply(handler, arguments)
+  catch
+    kind, reason ->
+      remove(id)
+
+      Logger.error(
+        "telemetry handler #{inspect(id)} is detached: " <> Exception.format(kind, reason, __STACKTRACE__)
+      )
+  end
+
+  defp telemetry? do
+    :erlang.function_exported(:telemetry, :execute, 3)
+  end
+
+  # Handlers are attached seldom and read at every event: that is what a persistent term is for. Writers take turns.
+
+  defp handlers, do: :persistent_term.get(__MODULE__, %{})
+
+  defp add(id, handler) do
+    change(fn handlers ->
+      if Map.has_key?(handlers, id),
+        do: {{:error, :already_exists}, handlers},
+        else: {:ok, Map.put(handlers, id, handler)}
+    end)
+  end
+
+  defp remove(id) do
+    change(fn handlers ->
+      if Map.has_key?(handlers, id),
+        do: {:ok, Map.delete(handlers, id)},
+        else: {{:error, :not_found}, handlers}
+    end)
+  end
+
+  defp change(fun) do
+    :global.trans({__MODULE__, self()}, fn -> fun.(handlers()) |> put_handlers() end, [node()])
+  end
+
+  defp put_handlers({answer, handlers}) do
+    :persistent_term.put(__MODULE__, handlers)
+    answer
+  end
+end
