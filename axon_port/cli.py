@@ -50,7 +50,7 @@ def run(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -
 
 def _serve(parsed: argparse.Namespace) -> int:
     from axon_port.agents.allow import import_prefixes
-    from axon_port.worker.serve import serve
+    from axon_port.worker.serve import NoRecord, serve
     from axon_port.worker.stdio import BadDescriptor
 
     try:
@@ -63,9 +63,10 @@ def _serve(parsed: argparse.Namespace) -> int:
             nouse_stdio=parsed.nouse_stdio,
             allow_import=import_prefixes(parsed.allow_import),
             allow_capability=tuple(parsed.allow_capability),
+            record=parsed.record,
         )
         serve(options)
-    except (BadDescriptor, ValueError) as error:
+    except (BadDescriptor, NoRecord, ValueError) as error:
         _complain(str(error), nouse_stdio=parsed.nouse_stdio)
         return EX_USAGE
 
@@ -173,6 +174,11 @@ def _worker_options(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="let frames name this pydantic-ai capability, or MCP:stdio (repeatable; default: none)",
     )
+    add(
+        "--record",
+        metavar="FILE",
+        help="write every frame of both directions to this file, without secrets (default: none)",
+    )
 
 
 _FLAGS: Final = (
@@ -181,6 +187,7 @@ _FLAGS: Final = (
     "max_tool_calls",
     "drain_timeout",
     "log_level",
+    "record",
 )
 _LISTS: Final = ("allow_import", "allow_capability")
 _YES: Final = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False, "": False}

@@ -11,7 +11,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from axon_port.wire import codec
 from axon_port.wire.envelope import ANSWERS, Envelope, Refused, number_lost, open_envelope
@@ -19,6 +19,9 @@ from axon_port.wire.errors import WireError
 from axon_port.wire.events import error_frame, result_frame
 from axon_port.wire.framing import FramingLost, Oversize
 from axon_port.worker.exchanges import Exchange, Exchanges
+
+if TYPE_CHECKING:
+    from axon_port.worker.recorder import Recorder
 
 _logger = logging.getLogger("axon_port.intake")
 
@@ -124,6 +127,7 @@ class Intake:
         on_ended: Callable[[], None],
         on_gone: Callable[[], None],
         on_signal: Callable[[int], None],
+        recorder: Recorder | None = None,
     ) -> None:
         self._exchanges = exchanges
         self._inbox = inbox
@@ -131,6 +135,7 @@ class Intake:
         self._on_ended = on_ended
         self._on_gone = on_gone
         self._on_signal = on_signal
+        self._recorder = recorder
         self.resume: Callable[[], None] = lambda: None
         self.frames_in = 0
         self.pings = 0
@@ -140,6 +145,7 @@ class Intake:
             match frame:
                 case Oversize(length):
                     self.frames_in += 1
+                    self._unreadable(length)
                     self._exchanges.say(error_frame(None, _too_large(length, self._exchanges.max_frame_bytes)))
                 case FramingLost():
                     error = _framing_lost(frame, self._exchanges.max_frame_bytes)
@@ -180,17 +186,25 @@ class Intake:
         try:
             value = codec.decode(payload)
         except codec.NotJson as error:
+            self._unreadable(len(payload))
             self._exchanges.say(error_frame(None, WireError("InvalidJSON", f"the frame is no JSON: {error}")))
             return
         except codec.NumberLost as error:
+            self._unreadable(len(payload))
             self._refuse(number_lost(error))
             return
+        if self._recorder is not None:
+            self._recorder.heard(payload)
         try:
             envelope = open_envelope(value)
         except Refused as refused:
             self._refuse(refused)
             return
         self._admit(envelope, len(payload))
+
+    def _unreadable(self, length: int) -> None:
+        if self._recorder is not None:
+            self._recorder.skipped(length)
 
     def _admit(self, envelope: Envelope, size: int) -> None:
         if envelope.type in ANSWERS:

@@ -17,3 +17,4 @@ class Options:
     nouse_stdio: bool = False
     allow_import: tuple[str, ...] = ()
     allow_capability: tuple[str, ...] = ()
+    record: str | None = None

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     # Importing it takes longer than answering the first ping.
     import asyncio
 
+    from axon_port.worker.recorder import Recorder
+
 HIGH_BYTES: Final = 4 * 1024 * 1024
 """Waiting output above which runs wait before they add theirs. One frame of any length may pass it."""
 
@@ -45,8 +47,9 @@ class Outbox:
     called once, from whichever thread noticed. Close with `flush`, which waits until everything has left.
     """
 
-    def __init__(self, fd: int, on_broken: Callable[[], None]) -> None:
+    def __init__(self, fd: int, on_broken: Callable[[], None], recorder: Recorder | None = None) -> None:
         self._fd = fd
+        self._recorder = recorder
         self._on_broken = on_broken
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
@@ -82,6 +85,8 @@ class Outbox:
                 return
             self.frames_out += 1
             self.bytes_out += len(frame)
+            if self._recorder is not None:
+                self._recorder.said(payload)
             if not self._writing and not self._waiting and len(frame) <= INLINE_BYTES:
                 frame = self._written_at_once(frame)
             if frame:

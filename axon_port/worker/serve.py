@@ -17,6 +17,7 @@ import signal
 import sys
 import threading
 import traceback
+from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final, NoReturn
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     import asyncio
 
     from axon_port.worker.lifecycle import Lifecycle
+    from axon_port.worker.recorder import Recorder
 
 EX_SOFTWARE: Final = 70
 
@@ -71,8 +73,9 @@ class Worker:
         self._options = options
         self._captured = port.captured
         self._stats = Stats()
-        self._outbox = Outbox(port.write_fd, self._nobody_listens)
         self._redactor = Redactor()
+        self._recorder = _new_recorder(options, self._redactor)
+        self._outbox = Outbox(port.write_fd, self._nobody_listens, self._recorder)
         self._exchanges = Exchanges(self._outbox, self._redactor, options.max_frame_bytes)
         self._sink = logs.LogSink(self._exchanges, self._redactor, options.log_level)
         self._inbox = Inbox()
@@ -83,6 +86,7 @@ class Worker:
             on_ended=self._input_ended,
             on_gone=self._outbox.break_off,
             on_signal=self._signalled,
+            recorder=self._recorder,
         )
         self._reader = Reader(port.read_fd, port.write_fd, self._intake, options.max_frame_bytes)
         self._intake.resume = self._reader.resume
@@ -98,6 +102,8 @@ class Worker:
     def serve(self) -> NoReturn:
         """Serve until the end, and leave the process."""
         faulthandler.enable(file=2)
+        if self._recorder is not None:
+            self._recorder.start(self._record_failed)
         children.adopt_orphans()
         self._exchanges.say(self._ready())
         self._catch_signals()
@@ -241,6 +247,7 @@ class Worker:
             exchange.fail(WireError("InternalError", "the worker ended before this was done"))
         self._exchanges.say({"type": "goodbye", "reason": reason})
         self._outbox.flush(FLUSH_SECONDS)
+        self._close_record(FLUSH_SECONDS)
         os._exit(status)
 
     def _exit(self, status: int) -> NoReturn:
@@ -248,7 +255,15 @@ class Worker:
         with self._exiting:
             children.end_descendants()
             self._outbox.flush(LAST_LINES_SECONDS)
+            self._close_record(LAST_LINES_SECONDS)
             os._exit(status)
+
+    def _record_failed(self, error: OSError) -> None:
+        self._sink.write("error", "axon_port.recorder", f"the record ends here: {error.strerror}")
+
+    def _close_record(self, timeout: float) -> None:
+        if self._recorder is not None:
+            self._recorder.close(timeout)
 
     def _catch_signals(self) -> None:
         for number in SIGNALS:
@@ -256,11 +271,29 @@ class Worker:
         signal.set_wakeup_fd(self._reader.signal_fd, warn_on_full_buffer=False)
 
 
+class NoRecord(Exception):
+    """The record that was asked for cannot be written; the text says why."""
+
+
 def serve(options: Options) -> NoReturn:
-    """Serve the frame descriptors of this process. Raises `stdio.BadDescriptor` where there are none."""
+    """Serve the frame descriptors of this process.
+
+    Raises `stdio.BadDescriptor` where there are none, `NoRecord` where the file of the record cannot be opened.
+    """
     port = stdio.claim(nouse_stdio=options.nouse_stdio)
     os.environ.setdefault("PYDANTIC_AI_NO_BANNER", "1")
     Worker(options, port).serve()
+
+
+def _new_recorder(options: Options, redactor: Redactor) -> Recorder | None:
+    if options.record is None:
+        return None
+    from axon_port.worker.recorder import Recorder
+
+    try:
+        return Recorder(Path(options.record), redactor, asdict(options))
+    except OSError as error:
+        raise NoRecord(f"--record {options.record}: {error.strerror}") from error
 
 
 def _heard_by_the_reader(_number: int, _frame: FrameType | None) -> None:

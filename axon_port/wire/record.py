@@ -1,0 +1,134 @@
+"""The form of a record: every frame of one worker's life, in both directions, with its time (PROTOCOL.md, REC-*).
+
+A record is text, one JSON value in each line, so that `grep`, `head` and `jq` work on it and a worker that was killed
+leaves a record that can be read up to its last whole line:
+
+    {"axon_port_record": 1, "version": "0.1.0", "started": "2026-11-20T14:41:02.235004Z", "options": {…}}
+    [1534, "out", {"type": "ready", …}]
+    [80211, "in", {"type": "ping", "id": 1}]
+    [80260, "in", {"unreadable_bytes": 17}]
+
+The number is microseconds since the start of the worker, by a clock that never goes back. `in` is towards the worker.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal, cast
+
+from axon_port.wire import codec
+
+RECORD_VERSION: Final = 1
+HEAD: Final = "axon_port_record"
+
+HIDDEN: Final = "[redacted]"
+
+_SECRET: Final = frozenset({"api_key", "authorization", "authorization_token"})
+"""Fields of commands whose value is a secret, at any depth."""
+
+_SECRETS: Final = frozenset({"headers", "env"})
+"""Fields of commands whose objects may hold secrets under any name: an MCP server is sent them, or started with."""
+
+_SUSPECTS: Final = tuple(word.encode() for word in sorted(_SECRET | _SECRETS))
+
+Direction = Literal["in", "out"]
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The first line. `options` are those of the worker that was recorded, by their names in Python."""
+
+    version: str
+    started: str
+    options: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One frame. `at` is in microseconds since the worker's start."""
+
+    at: int
+    direction: Direction
+    frame: Mapping[str, Any]
+
+
+class NotARecord(ValueError):
+    """The text is no record; the message names the line."""
+
+
+def head_line(head: Head) -> bytes:
+    fields = {HEAD: RECORD_VERSION, "version": head.version, "started": head.started, "options": dict(head.options)}
+    return codec.encode(fields) + b"\n"
+
+
+def entry_line(at: int, direction: Direction, payload: bytes) -> bytes:
+    """The line of a frame that is JSON in UTF-8 already; it is not read again."""
+    # White space between values is all that a line feed can be in JSON: inside a string it would be escaped.
+    return b'[%d,"%s",%s]\n' % (at, direction.encode(), payload.replace(b"\n", b" ").replace(b"\r", b" "))
+
+
+def unreadable(length: int) -> bytes:
+    """What stands for bytes that were no frame of JSON."""
+    return codec.encode({"unreadable_bytes": length})
+
+
+def without_secrets(payload: bytes) -> bytes:
+    """A command, which is JSON, without the secrets that it brings."""
+    if not any(word in payload for word in _SUSPECTS):
+        return payload
+    return codec.encode(_hidden(codec.decode(payload)))
+
+
+def read_record(lines: Iterable[bytes]) -> tuple[Head, Iterator[Entry]]:
+    """The head of a record, and its frames as they are asked for.
+
+    A last line that was cut off, as a killed worker leaves it, is left out. Raises `NotARecord`, the iterator too.
+    """
+    numbered = enumerate(lines, start=1)
+    _, first = next(numbered, (1, b""))
+    return _head(first), _entries(numbered)
+
+
+def _head(line: bytes) -> Head:
+    value = _json(line)
+    if not isinstance(value, dict):
+        raise NotARecord("line 1 is not the head of a record: it should hold axon_port_record")
+    fields = cast("dict[str, Any]", value)
+    if fields.get(HEAD) != RECORD_VERSION:
+        raise NotARecord(f"line 1 is not the head of a record of version {RECORD_VERSION}")
+    return Head(str(fields.get("version")), str(fields.get("started")), fields.get("options") or {})
+
+
+def _entries(lines: Iterator[tuple[int, bytes]]) -> Iterator[Entry]:
+    for number, line in lines:
+        if not line.endswith(b"\n"):
+            return
+        value: Any = _json(line)
+        match value:
+            case [int(), "in" | "out", dict()]:
+                yield Entry(value[0], value[1], value[2])
+            case _:
+                raise NotARecord(f"line {number} is no frame of a record")
+
+
+def _json(line: bytes) -> Any:
+    try:
+        # Not the codec, which refuses what a worker may have written before it was changed.
+        return json.loads(line)
+    except ValueError:
+        return None
+
+
+def _hidden(value: Any, name: str = "") -> Any:
+    if name in _SECRET and isinstance(value, str):
+        return HIDDEN
+    if isinstance(value, dict):
+        fields = cast("dict[str, Any]", value)
+        if name in _SECRETS:
+            return dict.fromkeys(fields, HIDDEN)
+        return {key: _hidden(item, key) for key, item in fields.items()}
+    if isinstance(value, list):
+        return [_hidden(item, name) for item in cast("list[Any]", value)]
+    return value

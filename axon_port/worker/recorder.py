@@ -1,0 +1,118 @@
+"""Writes a record of every frame, on a thread of its own (PROTOCOL.md, REC-*).
+
+The threads that read and write frames only hand over bytes: a slow disk holds up nobody. What a disk cannot take in
+time is left out of the record and counted there; a disk that fails ends the record, and nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any, Final
+
+from axon_port import __version__
+from axon_port.wire import codec
+from axon_port.wire.record import Direction, Head, entry_line, head_line, unreadable, without_secrets
+from axon_port.worker.redaction import Redactor
+
+WAITING_BYTES: Final = 64 * 1024 * 1024
+"""Frames that wait for the disk; beyond this they are left out, and their number is recorded."""
+
+
+class Recorder:
+    """One record: `start` it once, tell it of frames from any thread, `close` it once.
+
+    Raises `OSError` where the file cannot be opened.
+    """
+
+    def __init__(self, path: Path, redactor: Redactor, options: Mapping[str, Any]) -> None:
+        # Frames are other people's conversations: nobody else on this machine has to read them.
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        self._file = os.fdopen(descriptor, "wb")
+        self._redactor = redactor
+        self._began = time.monotonic_ns()
+        self._changed = threading.Condition()
+        self._waiting: deque[tuple[int, Direction, bytes]] = deque()
+        self._waiting_bytes = 0
+        self._left_out = 0
+        self._closing = False
+        self._head = Head(__version__, datetime.now(UTC).isoformat().replace("+00:00", "Z"), options)
+        self._thread: threading.Thread | None = None
+
+    def start(self, on_failed: Callable[[OSError], None]) -> None:
+        """Write from now on. `on_failed` is called once, from the recorder's thread, if the disk fails."""
+        self._thread = threading.Thread(
+            target=self._write_forever, args=(on_failed,), name="axon-port recorder", daemon=True
+        )
+        self._thread.start()
+
+    def heard(self, payload: bytes | bytearray) -> None:
+        """A frame of JSON came in."""
+        self._keep("in", bytes(payload))
+
+    def skipped(self, length: int) -> None:
+        """A frame came in that was too long, or no JSON."""
+        self._keep("in", unreadable(length))
+
+    def said(self, payload: bytes) -> None:
+        """A frame goes out; its secrets were removed before."""
+        self._keep("out", payload)
+
+    def close(self, timeout: float) -> None:
+        """Write what waits, for at most `timeout` seconds. What is kept afterwards is not recorded."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        if self._thread is not None:
+            self._thread.join(timeout)
+
+    def _keep(self, direction: Direction, payload: bytes) -> None:
+        at = (time.monotonic_ns() - self._began) // 1000
+        with self._changed:
+            if self._closing:
+                return
+            if self._waiting_bytes + len(payload) > WAITING_BYTES:
+                self._left_out += 1
+                return
+            self._waiting.append((at, direction, payload))
+            self._waiting_bytes += len(payload)
+            self._changed.notify_all()
+
+    def _write_forever(self, on_failed: Callable[[OSError], None]) -> None:
+        try:
+            with self._file as file:
+                self._write_all(file)
+        except OSError as error:
+            with self._changed:
+                self._closing = True
+                self._waiting.clear()
+            on_failed(error)
+
+    def _write_all(self, file: IO[bytes]) -> None:
+        file.write(head_line(self._head))
+        while (batch := self._next_batch()) is not None:
+            file.writelines(self._line(*entry) for entry in batch)
+            file.flush()
+
+    def _next_batch(self) -> list[tuple[int, Direction, bytes]] | None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._closing)
+            if not self._waiting:
+                return None
+            batch = list(self._waiting)
+            if self._left_out:
+                batch.append((batch[-1][0], batch[-1][1], codec.encode({"left_out_frames": self._left_out})))
+                self._left_out = 0
+            self._waiting.clear()
+            self._waiting_bytes = 0
+            return batch
+
+    def _line(self, at: int, direction: Direction, payload: bytes) -> bytes:
+        if direction == "in":
+            payload = self._redactor.payload(without_secrets(payload))
+        return entry_line(at, direction, payload)

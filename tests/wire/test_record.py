@@ -1,0 +1,84 @@
+"""The form of a record: lines that can be read again, without secrets, up to the last whole one."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from axon_port.wire import codec
+from axon_port.wire.record import Entry, Head, NotARecord, entry_line, head_line, read_record, without_secrets
+from tests.properties.profile import UNICODE, bounded, json_values
+
+HEAD = Head("1.2.3", "2026-11-20T14:41:02Z", {"max_inflight": 7})
+LINE = entry_line(5, "in", b'{"type": "ping", "id": 1}')
+KEY = "sk-0123456789abcdef"
+
+
+def hidden(command: dict[str, Any]) -> Any:
+    return json.loads(without_secrets(codec.encode(command)))
+
+
+@bounded(100)
+@given(json_values(UNICODE, st.floats(allow_nan=False, allow_infinity=False)))
+def test_what_was_written_is_read_again(value: Any) -> None:
+    """clause: REC-FORM"""
+    frame = {"value": value}
+    head, entries = read_record([head_line(HEAD), entry_line(17, "out", codec.encode(frame))])
+    assert (head, list(entries)) == (HEAD, [Entry(17, "out", frame)])
+
+
+def test_a_frame_of_several_lines_is_one_line() -> None:
+    """clause: REC-FORM"""
+    line = entry_line(1, "in", b'{\n  "type": "ping",\r\n  "id": "a\\nb"\n}')
+    assert line.count(b"\n") == 1
+    _, entries = read_record([head_line(HEAD), line])
+    assert next(entries).frame == {"type": "ping", "id": "a\nb"}
+
+
+def test_a_record_that_was_cut_off_is_read_up_to_its_last_whole_line() -> None:
+    """clause: REC-FORM"""
+    for cut in range(len(LINE)):
+        _, entries = read_record([head_line(HEAD), LINE, LINE[:cut]])
+        assert [entry.at for entry in entries] == [5]
+
+
+@pytest.mark.parametrize("first", [b"", b"GET / HTTP/1.1\n", b"[]\n", b"{}\n", b'{"axon_port_record": 2}\n'])
+def test_what_is_no_record_is_refused_at_its_first_line(first: bytes) -> None:
+    with pytest.raises(NotARecord, match="line 1 is not the head of a record"):
+        read_record([first])
+
+
+@pytest.mark.parametrize("line", [b"\n", b"[1]\n", b'[1, "up", {}]\n', b'["1", "in", {}]\n', b'[1, "in", []]\n'])
+def test_a_line_that_is_no_frame_is_named(line: bytes) -> None:
+    _, entries = read_record([head_line(HEAD), LINE, line])
+    next(entries)
+    with pytest.raises(NotARecord, match="line 3 is no frame of a record"):
+        next(entries)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"model": {"name": "openai:x", "api_key": KEY}},
+        {"model": [{"name": "a", "api_key": KEY}, {"name": "b", "api_key": KEY}]},
+        {"capabilities": [{"MCP": {"url": "http://x", "authorization_token": KEY}}]},
+        {"capabilities": [{"MCP": {"url": "http://x", "headers": {"X-Key": KEY}}}]},
+        {"capabilities": [{"MCP": {"command": "x", "env": {"A": KEY, "B": [KEY]}}}]},
+    ],
+)
+def test_the_secrets_of_a_command_are_hidden_and_nothing_else(fields: dict[str, Any]) -> None:
+    """clause: REC-SECRETS"""
+    command = {"type": "create_agent", "id": 1, **fields}
+    shown = hidden(command)
+    assert KEY not in json.dumps(shown)
+    assert "[redacted]" in json.dumps(shown)
+    assert shown.keys() == command.keys()
+
+
+def test_a_command_without_secrets_is_recorded_byte_by_byte() -> None:
+    payload = b'{"type" : "run","id":1, "prompt":"x" }'
+    assert without_secrets(payload) is payload

@@ -1,0 +1,65 @@
+"""The recorder: nobody waits for its disk."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from axon_port.wire.record import Entry, read_record
+from axon_port.worker import recorder as recorders
+from axon_port.worker.recorder import Recorder
+from axon_port.worker.redaction import Redactor
+
+from .rig import SECONDS
+
+
+def test_frames_that_the_disk_cannot_take_in_time_are_left_out_and_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """clause: REC-DISK"""
+    monkeypatch.setattr(recorders, "WAITING_BYTES", 100)
+    pipe = tmp_path / "slow disk"
+    os.mkfifo(pipe)
+    read: list[Entry] = []
+
+    def read_all() -> None:
+        with pipe.open("rb") as lines:
+            begun.set()
+            proceed.wait(SECONDS)
+            read.extend(read_record(lines)[1])
+
+    begun, proceed = threading.Event(), threading.Event()
+    reader = threading.Thread(target=read_all)
+    reader.start()
+    recorder = Recorder(pipe, Redactor({}), {})
+    failures: list[OSError] = []
+    recorder.start(failures.append)
+    begun.wait(SECONDS)
+    # More than a pipe holds: the recorder's thread waits in its write, and the rest piles up.
+    recorder.said(b'{"text":"%s"}' % (b"x" * 80))
+    for number in range(50_000):
+        recorder.said(b'{"number": %d}' % number)
+    proceed.set()
+    recorder.close(SECONDS)
+    reader.join(SECONDS)
+    kept = [entry.frame["number"] for entry in read if "number" in entry.frame]
+    left_out = sum(entry.frame.get("left_out_frames", 0) for entry in read)
+    assert kept == sorted(kept)
+    assert left_out > 0
+    assert len(kept) + left_out == 50_000
+    assert failures == []
+
+
+def test_nothing_is_recorded_after_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "record"
+    recorder = Recorder(path, Redactor({}), {})
+    failures: list[OSError] = []
+    recorder.start(failures.append)
+    recorder.heard(b'{"id": 1}')
+    recorder.close(SECONDS)
+    recorder.heard(b'{"id": 2}')
+    with path.open("rb") as lines:
+        assert [entry.frame for entry in read_record(lines)[1]] == [{"id": 1}]
