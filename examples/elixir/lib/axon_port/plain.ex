@@ -8,7 +8,7 @@ defmodule AxonPort.Plain do
 
   | term | form |
   | --- | --- |
-  | texts, numbers, booleans, `nil` | themselves |
+  | texts, numbers, booleans, `nil` | themselves; `:null` is `nil` |
   | other atoms | their name |
   | lists and tuples | arrays |
   | keyword lists and maps | objects; keys are texts, atoms or integers |
@@ -48,6 +48,7 @@ defmodule AxonPort.Plain do
   def message({path, term}),
     do: "#{inspect(term)} at #{Enum.map_join(path, ".", &step/1)} has no form in JSON"
 
+  defp plain(:null, _path), do: nil
   defp plain(term, _path) when is_nil(term) or is_boolean(term) or is_number(term), do: term
   defp plain(atom, _path) when is_atom(atom), do: Atom.to_string(atom)
   defp plain(text, path) when is_binary(text), do: if(String.valid?(text), do: text, else: none(text, path))

@@ -10,6 +10,7 @@ defmodule AxonPort.PlainTest do
 
   for {term, plain} <- [
         {nil, nil},
+        {:null, nil},
         {:open, "open"},
         {1.5, 1.5},
         {1_180_591_620_717_411_303_424, 1_180_591_620_717_411_303_424},
