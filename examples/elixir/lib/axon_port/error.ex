@@ -31,6 +31,10 @@ defmodule AxonPort.Error do
   | `:unencodable` | no | a value has no JSON form |
   | `:undecodable` | no | a text is no JSON |
   | `:invalid_output` | no | a result meets its schema and has no value by its type: a date that no calendar has |
+  | `:cancelled` | no | a conversation's turn was cancelled while no run of it was under way |
+  | `:calls_open`, `:no_such_call` | no | a conversation waits for answers to other calls, or to none |
+  | `:turn_under_way` | no | what cannot be done meanwhile |
+  | `:conversation_exited` | no | the process of a conversation is not there, or has gone |
   | `:protocol_violation` | no | the worker said what no worker says |
   """
 
@@ -79,6 +83,11 @@ defmodule AxonPort.Error do
     frame_too_large: {false, "the command is longer than the worker reads"},
     unencodable: {false, "the value has no JSON form"},
     undecodable: {false, "the text is no JSON"},
+    cancelled: {false, "the turn was cancelled"},
+    calls_open: {false, "calls of the last turn wait for an answer"},
+    no_such_call: {false, "no such call is open"},
+    turn_under_way: {false, "a turn is under way"},
+    conversation_exited: {false, "the conversation has gone"},
     invalid_output: {false, "the result meets its schema and yet has no value"},
     protocol_violation: {false, "the worker does not speak the protocol"}
   }

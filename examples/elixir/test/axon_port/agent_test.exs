@@ -120,6 +120,15 @@ defmodule AxonPort.AgentTest do
     test "leaves the result of an agent without an output type alone" do
       assert Agent.cast(Agent.new(id: "a", model: "test"), "text") == {:ok, "text"}
     end
+
+    test "tells of data that meets the schema and is no value" do
+      assert {:error, %AxonPort.Error{reason: :invalid_output} = error} =
+               Agent.cast(Agent.new(Guide), %{"wear" => [], "until" => "2026-02-31"})
+
+      assert error.message =~ "until"
+      assert error.agent_id == "AxonPort.AgentTest.Guide"
+      refute error.retryable
+    end
   end
 
   test "an agent does not show the keys that its model and its deps may hold" do
