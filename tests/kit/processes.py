@@ -59,3 +59,30 @@ def resident_bytes(pid: int, *, peak: bool = False) -> int:
 def forget_peak(pid: int) -> None:
     """Starts a new peak at what the process holds now."""
     Path(f"/proc/{pid}/clear_refs").write_text("5")
+
+
+def descriptors(pid: int) -> list[str]:
+    """What each open descriptor of the process leads to; the one with which a directory of them is read is none."""
+    found: list[str] = []
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            found.append(os.readlink(entry))
+        except FileNotFoundError:
+            continue  # closed meanwhile
+    return sorted(found)
+
+
+def threads(pid: int) -> int:
+    """How many threads the process has."""
+    return len(list(Path(f"/proc/{pid}/task").iterdir()))
+
+
+def children(pid: int) -> list[int]:
+    """The children of all the process's threads, zombies included."""
+    found: list[int] = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        try:
+            found += [int(child) for child in (task / "children").read_text().split()]
+        except FileNotFoundError:
+            continue  # ended meanwhile
+    return found

@@ -85,7 +85,7 @@ class Worker:
         self._nouse_stdio = nouse_stdio is not False
         self._mark = f"{MARK}={uuid.uuid4()}"
         switch = {"AXON_PORT_NOUSE_STDIO": "1"} if nouse_stdio == "variable" else {}
-        self._env = _environment({**switch, **(env or {})}, pythonpath, self._mark)
+        self._env = scrubbed_environment({**switch, **(env or {})}, pythonpath, self._mark)
         self._cwd = cwd
         self._at_exit = at_exit
         self._timeout = timeout
@@ -559,7 +559,8 @@ def _matches(frame: Frame, wanted: Wanted, wanted_id: Any) -> bool:
     return wanted is None or wanted(frame)
 
 
-def _environment(changes: Mapping[str, str | None], pythonpath: Sequence[Path], mark: str) -> dict[str, str]:
+def scrubbed_environment(changes: Mapping[str, str | None], pythonpath: Sequence[Path], mark: str) -> dict[str, str]:
+    """Our own environment without keys and options of the worker, with the changes and the mark."""
     inherited = {
         name: value
         for name, value in os.environ.items()
