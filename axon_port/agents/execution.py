@@ -32,6 +32,7 @@ from pydantic_ai.usage import RunUsage
 from pydantic_graph import End
 
 from axon_port.agents import definition as definitions
+from axon_port.agents import strays
 from axon_port.agents.deferral import call_args, deferred_results, open_calls
 from axon_port.agents.definition import AgentDefinition, Workshop
 from axon_port.agents.ends import ToolFault
@@ -109,7 +110,8 @@ class Execution:
         means to a parent.
         """
         try:
-            return await self._run()
+            async with strays.ended():
+                return await self._run()
         except Exception as error:
             if wire_error(error) is None and self._definition.has_foreign_tools:
                 raise _foreign_fault(error) from error

@@ -14,6 +14,7 @@ from typing import Any, cast
 
 import anyio
 
+from axon_port.agents import strays
 from axon_port.agents.allow import Allowed
 from axon_port.agents.answers import answer_of
 from axon_port.agents.definition import Workshop
@@ -61,6 +62,7 @@ class Dispatcher:
 
     def __init__(self, around: Surroundings) -> None:
         self._around = around
+        strays.watch(asyncio.get_running_loop())
         options = around.options
         allowed = Allowed(options.allow_import, frozenset(options.allow_capability))
         self._workshop = Workshop(allowed)

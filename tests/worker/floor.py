@@ -6,7 +6,6 @@ Nothing moves but in `turns`: a test says how far the runs get between two comma
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -33,8 +32,6 @@ class Floor:
         self.stats = Stats()
         self.shutdowns: list[Exchange] = []
         self._look = look
-        # What stands here already need not be walked by each collection in `tasks`.
-        gc.freeze()
         self._runner = asyncio.Runner()
         self.dispatcher = self._runner.run(self._made(options))
 
@@ -57,12 +54,17 @@ class Floor:
     def receive(self, payload: bytes, *, expecting: Callable[[], None] = lambda: None) -> None:
         """One frame of the parent, taken as far as the loop takes it in one breath. `expecting` is called right
         before, when all earlier frames have been looked at."""
+        self.breath((payload, expecting))
+
+    def breath(self, *said: tuple[bytes, Callable[[], None]]) -> None:
+        """Several frames of the parent, between which the loop does not turn."""
 
         async def main() -> None:
-            self.look()
-            expecting()
-            self.desk.raw(payload)
-            self._dispatch()
+            for payload, expecting in said:
+                self.look()
+                expecting()
+                self.desk.raw(payload)
+                self._dispatch()
             self.look()
 
         self._runner.run(main())
@@ -97,11 +99,7 @@ class Floor:
         self._runner.run(main())
 
     def tasks(self) -> list[str]:
-        """The tasks that are under way, by what they run.
-
-        Not those that nothing can wake any more: pydantic-ai leaves one where a run is cancelled in its first turns.
-        """
-        gc.collect()
+        """The tasks that are under way, by what they run."""
 
         async def main() -> list[str]:
             others = asyncio.all_tasks() - {asyncio.current_task()}
@@ -119,7 +117,6 @@ class Floor:
         """Close clients and the loop."""
         self._runner.run(self.dispatcher.close())
         self._runner.close()
-        gc.unfreeze()
 
     def _dispatch(self) -> None:
         while (item := self.desk.inbox.take()) is not None:

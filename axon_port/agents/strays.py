@@ -1,0 +1,55 @@
+"""Tasks that pydantic-ai leaves behind in a run that is cancelled.
+
+It starts tasks of its own for a run and for a streamed request. A cancel that falls into the one turn of the loop
+between the start of such a task and its adoption loses it: it waits for ever, and holds what it was reading and the
+connection that it was reading from. So each run knows which tasks were started in it, and ends those that are left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Coroutine, Generator
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from typing import Any
+from weakref import WeakSet
+
+_started: ContextVar[WeakSet[asyncio.Task[Any]] | None] = ContextVar("axon_port_started_tasks", default=None)
+
+
+def watch(loop: asyncio.AbstractEventLoop) -> None:
+    """From now on the tasks of this loop are known to the run in which they are started."""
+    loop.set_task_factory(_start)
+
+
+def _start(
+    loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, Any] | Generator[Any, None, Any], **options: Any
+) -> asyncio.Task[Any]:
+    task: asyncio.Task[Any] = asyncio.Task(work, loop=loop, **options)  # pyright: ignore[reportArgumentType]
+    if (started := _started.get()) is not None:
+        started.add(task)
+    return task
+
+
+@asynccontextmanager
+async def ended() -> AsyncGenerator[None]:
+    """When the block is left, pydantic-ai's tasks that were started in it have ended.
+
+    What a tool has started goes on: it belongs to whoever wrote the tool.
+    """
+    started: WeakSet[asyncio.Task[Any]] = WeakSet()
+    token = _started.set(started)
+    try:
+        yield
+    finally:
+        _started.reset(token)
+        strays = [task for task in started if not task.done() and _is_pydantic_ais(task)]
+        for task in strays:
+            task.cancel()
+        if strays:
+            await asyncio.wait(strays)
+
+
+def _is_pydantic_ais(task: asyncio.Task[Any]) -> bool:
+    frame = getattr(task.get_coro(), "cr_frame", None)
+    return frame is not None and str(frame.f_globals.get("__name__")).startswith("pydantic_ai.")
