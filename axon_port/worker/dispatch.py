@@ -208,8 +208,7 @@ class Dispatcher:
         run = self._runs.get(target)
         if run is None:
             return False
-        run.end(WireError("Cancelled", "the run was cancelled"))
-        return True
+        return run.end(WireError("Cancelled", "the run was cancelled"))
 
     def _spawn(self, exchange: Exchange, work: Coroutine[Any, Any, None]) -> None:
         async def settled() -> None:

@@ -98,8 +98,8 @@ class OpenCalls:
         return payload
 
     def _cancel(self, waiting: Waiting, reason: CancelReason) -> None:
-        """Tell the parent that nobody waits for this call any more; once."""
-        if self._forget(waiting):
+        """Tell the parent that nobody waits for this call any more; once, and not where it has answered."""
+        if self._forget(waiting) and not waiting.answered.done():
             frame = {"type": "tool_cancel", "id": self._exchange.id, "call_id": waiting.call_id, "reason": reason}
             self._exchange.send(codec.encode(frame))
 

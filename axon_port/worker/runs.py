@@ -77,15 +77,18 @@ class ActiveRun:
         if (timeout_ms := self._timeout_ms()) is not None:
             self._arm_timeout(timeout_ms)
 
-    def end(self, error: WireError, *, within: float = UNWIND_SECONDS) -> None:
-        """End the run with `error` for its terminal frame. The first one counts."""
-        if self._settled or self._ending is not None:
-            return
+    def end(self, error: WireError, *, within: float = UNWIND_SECONDS) -> bool:
+        """End the run with `error` for its terminal frame. The first one counts: whether it is of this type."""
+        if self._settled:
+            return False
+        if self._ending is not None:
+            return self._ending.error_type == error.error_type
         self._ending = error
         self._host.calls.cancel_all("cancelled")
         if self.task is not None:
             self.task.cancel()
         self._timers.append(asyncio.get_running_loop().call_later(within, self._abandon))
+        return True
 
     def parent_gone(self) -> None:
         """No more input: what waits on the parent can never be answered, the rest goes on without flow control."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from axon_port.wire.errors import WireError
 from axon_port.worker.options import Options
 from axon_port.worker.outbox import HIGH_BYTES
 
@@ -123,6 +124,35 @@ def test_what_a_cancelled_run_sent_back_is_a_history_to_go_on_from(moment: int) 
         history = someone.terminal("r")["messages"]
         someone.send("run", "next", agent_id="talks", prompt="go on", message_history=history)
         assert someone.terminal("next")["result"] == "done"
+
+
+def test_a_call_that_was_answered_right_before_the_cancel_is_not_cancelled() -> None:
+    """clause: CALL-ANSWER, CALL-CANCEL"""
+    with parent() as someone:
+        someone.start("run", "looks")
+        someone.floor.until(lambda: [frame["type"] for frame in someone.of("r")] == ["tool_call", "tool_call"])
+        first, second = someone.of("r")
+        answer = {"type": "tool_result", "id": "r", "call_id": first["call_id"], "result": 1}
+        said = [json.dumps(command).encode() for command in (answer, {"type": "cancel", "id": "c", "target": "r"})]
+        someone.floor.breath(*((payload, lambda: None) for payload in said))
+        someone.terminal("r")
+        withdrawn = [frame["call_id"] for frame in someone.of("r") if frame["type"] == "tool_cancel"]
+        assert withdrawn == [second["call_id"]]
+
+
+def test_a_cancel_that_comes_while_a_run_ends_of_something_else_is_answered_with_false() -> None:
+    """clause: RUN-CANCEL"""
+    with parent() as someone:
+        someone.start("run", "waits")
+        someone.floor.turns(20)
+        (run,) = someone.floor.dispatcher.runs
+
+        def time_out() -> None:
+            assert run.end(WireError("Timeout", "too long"))
+
+        someone.floor.receive(json.dumps({"type": "cancel", "id": "c", "target": "r"}).encode(), expecting=time_out)
+        assert someone.terminal("r")["error_type"] == "Timeout"
+        assert someone.terminal("c")["result"] == {"cancelled": False}
 
 
 def test_a_timeout_of_a_millisecond_is_a_timeout_and_leaves_nothing() -> None:
