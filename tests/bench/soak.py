@@ -34,13 +34,15 @@ MOST_AT_ONCE: Final = 400
 PROVIDER_SHARE: Final = 0.08
 SAMPLE_S: Final = 3.0
 QUIET_S: Final = 11.0
-"""Idle threads end after 10 s, idle connections after 5 s, both when the next one is asked for."""
+"""Until what the warm-up has left idle can end: see `load.at_rest`."""
 
 GROWN_KIB: Final = 4096
 """Growth of memory, fitted over the measured time, that counts as none: the heap is never quite the same."""
 
 GROWN_OBJECTS: Final = 5000
 """Likewise of the interpreter's objects: caches of the libraries."""
+
+GROWTH: Final = {"descriptors": 0, "threads": 0, "children": 0, "tasks": 0, "objects": GROWN_OBJECTS}
 
 MODELS: Final[Mapping[Interface, str]] = {"openai_chat": "gpt-5.2", "anthropic": "claude-sonnet-4-5"}
 
@@ -114,16 +116,12 @@ class Soak:
         held = (len(descriptors(pid)), threads(pid), len(children(pid)))
         return Sample(round(self.seconds, 1), resident_bytes(pid) // 1024, *held, len(self.under_way))
 
-    async def idle(self) -> dict[str, int]:
+    async def idle(self, most: Mapping[str, int] | None = None) -> dict[str, int]:
         """What the worker holds when nothing is under way and what was idle has gone."""
-        await asyncio.sleep(QUIET_S)
-        for model in MODELS.values():
-            succeeded(await self.parent.ask("run", agent_id=model, prompt="quiet"))
-        await load.works(self.parent, self.chance)
-        counted = await load.census(self.parent)
-        sample = self.sample()
-        held = {"descriptors": sample.descriptors, "threads": sample.threads, "children": sample.children}
-        return {**counted, **held, "rss_kib": sample.rss_kib}
+        if most is None:
+            await asyncio.sleep(QUIET_S)
+        held = await load.at_rest(self.parent, list(MODELS.values()), most)
+        return {**held, "rss_kib": resident_bytes(self.parent.pid) // 1024}
 
 
 async def asks_a_provider(parent: Parent, chance: Random) -> None:
@@ -152,8 +150,8 @@ def slope(samples: Sequence[Sample]) -> float:
     return over / under * 3600 if under else 0.0
 
 
-async def soak(minutes: float, rate: float, seed: int) -> dict[str, Any]:
-    """The whole of it; its report."""
+async def soak(minutes: float, rate: float, seed: int, warm_s: float = 15.0) -> dict[str, Any]:
+    """The whole of it, a tenth of it or `warm_s` for the warm-up; its report."""
     with ExitStack() as open_ones:
         providers = [open_ones.enter_context(Provider(interface)) for interface in MODELS]
         async with Parent(*load.IMPORTS, pythonpath=[load.TOOLS]) as parent:
@@ -161,18 +159,18 @@ async def soak(minutes: float, rate: float, seed: int) -> dict[str, Any]:
             for provider in providers:
                 provider.respond(answered)
                 name = MODELS[provider.interface]
-                fields = {"model": provider.endpoint(name), "tools": [load.LOOK]}
+                fields: dict[str, Any] = {"model": provider.endpoint(name), "tools": [load.LOOK]}
                 fields["model_settings"] = {"max_tokens": 1000}
                 succeeded(await parent.ask("create_agent", agent_id=name, **fields))
             run = Soak(parent, Random(seed), rate)
             total = minutes * 60
-            warm = max(15.0, total / 10)
+            warm = max(warm_s, total / 10)
             await run.load(warm)
             before, measured_from = await run.idle(), run.seconds
             watch = asyncio.create_task(run.watch())
             await run.load(total - warm)
             watch.cancel()
-            after = await run.idle()
+            after = await run.idle({name: before[name] + most for name, most in GROWTH.items()})
             stats = succeeded(await parent.ask("stats"))["result"]
             status = await parent.leave()
             problems = [*parent.problems(), *run.failures]
@@ -194,7 +192,7 @@ def _report(
     fitted = slope(samples)
     grown = [
         f"{name}: {before[name]} before, {after[name]} after"
-        for name, most in {"descriptors": 0, "threads": 0, "children": 0, "tasks": 0, "objects": GROWN_OBJECTS}.items()
+        for name, most in GROWTH.items()
         if after[name] > before[name] + most
     ]
     if fitted * hours > GROWN_KIB:

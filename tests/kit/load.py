@@ -6,13 +6,15 @@ works while a provider fails and a parent stalls as well: it waits for frames, n
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any
 
 from .frames import Frame
-from .parent import Exchange, Parent
+from .parent import PATIENCE_S, Exchange, Parent
+from .processes import children, descriptors, threads
 from .worker import failed, succeeded
 
 Scene = Callable[[Parent, Random], Awaitable[None]]
@@ -27,6 +29,13 @@ DONE = {"chunks": ["do", "ne"]}
 LONG = {"chunks": [f"word {number} " for number in range(20)], "chunk_delay_ms": 2}
 CITY = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 LARGE_BYTES = 300_000
+OUTCOMES: Sequence[dict[str, Any]] = (
+    {"result": {"rows": [1] * 20}},
+    {"retry": "again"},
+    {"failed": "no"},
+    {"error": "broken"},
+)
+DECISIONS: Sequence[dict[str, Any]] = ({"approved": True}, {"approved": False}, {"approved": True, "args": {"n": 7}})
 
 
 def calls(*numbers: Any, name: str = "look") -> dict[str, Any]:
@@ -148,10 +157,9 @@ async def _answers(parent: Parent, run: Exchange, chance: Random) -> Frame:
         if frame["type"] in ("tool_call", "approval_request") and chance.random() < 0.5:
             await asyncio.sleep(chance.random() / 50)
         if frame["type"] == "tool_call":
-            outcomes = [{"result": {"rows": [1] * 20}}] * 7 + [{"retry": "again"}, {"failed": "no"}, {"error": "broken"}]
-            parent.answer(frame, **chance.choice(outcomes))
+            parent.answer(frame, **chance.choices(OUTCOMES, (7, 1, 1, 1))[0])
         elif frame["type"] == "approval_request":
-            parent.decide(frame, **chance.choice([{"approved": True}, {"approved": False}, {"approved": True, "args": {"n": 7}}]))
+            parent.decide(frame, **chance.choice(DECISIONS))
     assert run.last is not None
     return run.last
 
@@ -301,12 +309,34 @@ async def keeps_up(parent: Parent, chance: Random) -> None:
             return
 
 
-async def census(parent: Parent) -> dict[str, int]:
-    """Tasks and objects inside the worker."""
+async def held(parent: Parent) -> dict[str, int]:
+    """What the worker holds now: descriptors, threads and children from outside, tasks and objects from inside."""
     stream = parent.open("stream", agent_id="is counted", prompt="go", events=["tool_return"])
     counted = await stream.until("chunk")
     succeeded(await stream.end())
-    return dict(counted["data"]["content"])
+    return {
+        "descriptors": len(descriptors(parent.pid)),
+        "threads": threads(parent.pid),
+        "children": len(children(parent.pid)),
+        **counted["data"]["content"],
+    }
+
+
+async def at_rest(parent: Parent, models: Sequence[str], goal: Mapping[str, int] | None = None) -> dict[str, int]:
+    """What the worker holds, as soon as it is no more than the goal, or after a minute. `models` are agents whose
+    providers answer.
+
+    Idle threads end after 10 s and idle connections after 5 s, both when the next one is asked for.
+    """
+    until = time.monotonic() + PATIENCE_S
+    while True:
+        for model in models:
+            succeeded(await parent.ask("run", agent_id=model, prompt="quiet"))
+        await works(parent, Random(0))
+        now = await held(parent)
+        if all(now[name] <= most for name, most in (goal or {}).items()) or time.monotonic() > until:
+            return now
+        await asyncio.sleep(0.5)
 
 
 SCENES: Mapping[Scene, int] = {

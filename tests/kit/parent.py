@@ -106,10 +106,11 @@ class Parent:
         self._envelope = Envelope()
         self._exchanges: dict[Key, Exchange] = {}
         self._blamed: dict[Key, asyncio.Future[Frame]] = {}
+        self._refusals: Counter[str] = Counter()
         self._ended = asyncio.Event()
         self._stalled = False
         self._broken: str | None = None
-        self._stderr = tempfile.TemporaryFile()
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
         self.spare_names = deque(f"short-lived {number}" for number in range(500))
         """Names for agents that come and go: taken by whoever needs one, and given back."""
         self.received: Counter[str] = Counter()
@@ -121,9 +122,11 @@ class Parent:
         """Errors without an id that nobody waited for."""
         self.faults_logged: Counter[str] = Counter()
         """Logs at level error, by logger and the beginning of the message."""
+        self.examples: dict[str, Frame] = {}
+        """The first log of each of these."""
 
     async def __aenter__(self) -> Self:
-        self._process = subprocess.Popen(
+        self._process = subprocess.Popen(  # noqa: ASYNC220 - asyncio would watch it by a thread of its own
             [*PROGRAM, *self._options],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -225,9 +228,15 @@ class Parent:
 
     async def blamed(self, command: Mapping[str, Any]) -> Frame:
         """Sends a wrong answer to a run; the error without an id that names it in `run_id`."""
-        future = self._blamed[key_of(command["id"])] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[Frame] = asyncio.get_running_loop().create_future()
+        self._blamed[key_of(command["id"])] = future
         self.send(command)
         return await future
+
+    def send_garbage(self, data: bytes, error_type: str) -> None:
+        """Sends bytes that are no command, to which the worker has to say one error of this type, without an id."""
+        self._refusals[error_type] += 1
+        self._input.write(data)
 
     # --- how it is listened to
 
@@ -260,6 +269,7 @@ class Parent:
                 found.append(f"never answered: {unanswered[:20]}")
             if self._decoder.pending:
                 found.append(f"the output ends inside a frame, after {self._decoder.pending} bytes of it")
+            found += [f"{count} times never said: {error}" for error, count in (+self._refusals).items()]
         return found + [f"{count} times unasked: {error}" for error, count in self.unclaimed.items()]
 
     def hear(self, data: bytes) -> None:
@@ -289,7 +299,7 @@ class Parent:
         if kind == "error":
             self.errors[frame["error_type"]] += 1
         elif kind == "log" and frame.get("level") in ("error", "critical"):
-            self.faults_logged[f"{frame.get('logger')}: {frame.get('message')!s:.60}"] += 1
+            self._hear_fault(frame)
         key = key_of(frame.get("id"))
         if (exchange := self._exchanges.get(key)) is not None:
             exchange.take(frame)
@@ -298,9 +308,16 @@ class Parent:
         elif kind == "error" and frame.get("id") is None:
             self._take_blame(frame)
 
+    def _hear_fault(self, frame: Frame) -> None:
+        what = f"{frame.get('logger')}: {frame.get('message')!s:.60}"
+        self.faults_logged[what] += 1
+        self.examples.setdefault(what, frame)
+
     def _take_blame(self, frame: Frame) -> None:
         future = self._blamed.pop(key_of(frame.get("run_id")), None)
-        if future is None:
+        if "run_id" not in frame and self._refusals[frame["error_type"]] > 0:
+            self._refusals[frame["error_type"]] -= 1
+        elif future is None:
             self.unclaimed[f"{frame.get('error_type')}: {frame.get('message')!s:.120}"] += 1
         else:
             future.set_result(frame)

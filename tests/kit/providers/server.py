@@ -63,7 +63,7 @@ class Provider:
         self.unexpected: list[Request] = []
         self._dialect = _DIALECTS[interface]()
         self._plans: deque[Plan] = deque()
-        self._otherwise: Callable[[Request], Answer] | None = None
+        self._otherwise: Callable[[Request], Answer | Plan] | None = None
         self._changed = threading.Condition()
         self._connections: set[socket.socket] = set()
         self._shut = Gate()
@@ -168,8 +168,8 @@ class Provider:
         """An answer that goes on and on; `limit` keeps a client that has none from eating the machine."""
         self._queue(Endless(make_answer(), limit), 1)
 
-    def respond(self, answer: Callable[[Request], Answer]) -> None:
-        """What requests get for which nothing is queued: for runs that overtake each other."""
+    def respond(self, answer: Callable[[Request], Answer | Plan]) -> None:
+        """What requests get for which nothing is queued, an answer or a fault: for runs that overtake each other."""
         self._otherwise = answer
 
     def release(self) -> None:
@@ -252,7 +252,8 @@ class Provider:
         if self._plans:
             return self._plans.popleft()
         if self._otherwise is not None:
-            return Say(self._otherwise(request))
+            planned = self._otherwise(request)
+            return Say(planned) if isinstance(planned, Answer) else planned
         self.unexpected.append(request)
         return Unexpected()
 

@@ -1,0 +1,25 @@
+"""The soak: a short one, and what it makes of its samples."""
+
+import asyncio
+
+from tests.bench.soak import Sample, slope, soak
+
+
+def samples(*rss: int) -> list[Sample]:
+    return [Sample(60.0 * number, kib, 10, 5, 0, 3) for number, kib in enumerate(rss)]
+
+
+def test_the_slope_is_that_of_the_line_through_the_samples() -> None:
+    assert slope(samples(1000, 1010, 1020, 1030)) == 600
+    assert slope(samples(1000, 1020, 1000, 1020)) < 300
+    assert slope(samples(1000, 1000)) == 0
+    assert slope(samples(1000)) == 0
+
+
+def test_a_short_soak_loses_nothing_and_leaves_nothing() -> None:
+    """The hour is told in `results/soak.json`."""
+    report = asyncio.run(soak(minutes=0.1, rate=25, seed=3, warm_s=3))
+    assert report["problems"] == []
+    assert [line for line in report["grown"] if not line.startswith(("memory", "objects"))] == []
+    assert report["runs"]["started"] > 20
+    assert report["runs"]["inflight"] == 0
