@@ -1,7 +1,8 @@
 """`axon-port demo`: a worker as a child, and what crosses the pipe, for a person to read (PROTOCOL.md, DEMO-*).
 
-This is a parent: it starts a worker with pipes, sends commands, and checks every frame that comes back. Of the
-package it knows the wire alone; pydantic-ai is the child's business.
+This is a parent: it starts a worker with pipes, sends commands, and checks every frame that comes back. What a worker
+can say at all is the business of the client's session, what it should say here is known to the scenes; pydantic-ai is
+the child's.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from collections.abc import Callable, Mapping, Sized
 from dataclasses import dataclass
 from typing import Any, Final, TextIO, cast
 
-from axon_port.wire import codec
-from axon_port.wire.framing import FrameDecoder, FramingLost, Oversize, encode_frame
+from axon_port.client.errors import CommandError, ProtocolViolation
+from axon_port.client.session import Session
 
 FRAME_SECONDS: Final = 20.0
 """For each frame that is waited for; the slowest is the first answer of an agent on a cold disk."""
@@ -34,8 +35,6 @@ PLAIN_WIDTH: Final = 160
 """Of a line where there is no terminal to ask."""
 
 _READ_BYTES: Final = 65_536
-_TERMINAL: Final = frozenset({"result", "error"})
-_ANSWERS: Final = frozenset({"tool_result", "approval", "credit"})
 
 Frame = dict[str, Any]
 
@@ -105,7 +104,7 @@ def _stream(talk: Talk) -> None:
     page.say("  Its credit is used up: the worker keeps the rest, and stays awake.")
     talk.hear(type="result", id=talk.send("ping"))
     page.say("  More credit; what came meanwhile has been joined.")
-    talk.send("credit", id=stream, n=10)
+    talk.grant(stream, 10)
     while (frame := talk.hear(id=stream))["type"] == "chunk":
         talk.check(frame, {"seq": len(heard), "kind": "text"})
         heard.append(frame["data"])
@@ -121,7 +120,7 @@ def _tool(talk: Talk) -> None:
     _create(talk, "support", script, tools=[{"name": "track", "parameters": parameters}])
     run = talk.send("run", agent_id="support", prompt="Where is order 7?")
     call = talk.hear(type="tool_call", id=run, name="track", args={"order": 7})
-    talk.send("tool_result", id=run, call_id=call["call_id"], result={"city": "Riga"})
+    talk.answer("tool_result", call, result={"city": "Riga"})
     done = talk.hear(type="result", id=run, result="Order 7 is in Riga.")
     talk.check(done["usage"], {"requests": 3, "tool_calls": 1})
 
@@ -139,9 +138,9 @@ def _approval(talk: Talk) -> None:
     _create(talk, "cashier", script, tools=[tool])
     run = talk.send("run", agent_id="cashier", prompt="I want my money back")
     asked = talk.hear(type="approval_request", id=run, name="refund", args={"euro": 900})
-    talk.send("approval", id=run, call_id=asked["call_id"], approved=True, args={"euro": 90})
+    talk.answer("approval", asked, approved=True, args={"euro": 90})
     call = talk.hear(type="tool_call", id=run, call_id=asked["call_id"], args={"euro": 90})
-    talk.send("tool_result", id=run, call_id=call["call_id"], result="paid")
+    talk.answer("tool_result", call, result="paid")
     talk.hear(type="result", id=run, result="You get 90 euro back.")
 
 
@@ -231,8 +230,8 @@ class Child:
         self._into, self._from = self._process.stdin.fileno(), self._process.stdout.fileno()
         self._poll = select.poll()
         self._poll.register(self._from, select.POLLIN)
-        self._decoder = FrameDecoder(MAX_FRAME_BYTES)
         self._frames: deque[Frame] = deque()
+        self.session = Session[None](MAX_FRAME_BYTES)
         self.pid = self._process.pid
 
     def __enter__(self) -> Child:
@@ -243,10 +242,10 @@ class Child:
             self._process.kill()
         self._process.communicate()
 
-    def send(self, frame: Frame) -> None:
+    def send(self, data: bytes) -> None:
         # Whole, because all frames of this demo together fit into the pipe.
         try:
-            os.write(self._into, encode_frame(codec.encode(frame)))
+            os.write(self._into, data)
         except BrokenPipeError:
             raise Surprise("the worker does not read any more") from None
 
@@ -273,10 +272,10 @@ class Child:
         data = os.read(self._from, _READ_BYTES)
         if not data:
             raise Surprise("the worker has closed its output")
-        for payload in self._decoder.receive(data):
-            if isinstance(payload, Oversize | FramingLost):
-                raise Surprise("something that is no frame came")
-            self._frames.append(_decoded(payload))
+        try:
+            self._frames.extend(heard.frame for heard in self.session.receive(data))
+        except ProtocolViolation as violation:
+            raise Surprise(violation.message) from None
 
     def _wait_for_output(self, deadline: float) -> None:
         if not self._poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
@@ -290,19 +289,31 @@ class Talk:
         self.child = child
         self.page = page
         self.frames = 0
-        self._last_id = 0
-        self._unanswered: set[int] = set()
 
     def send(self, kind: str, **fields: Any) -> int:
-        """Send a command with an id of its own, or with the run's where one is given; the id."""
-        frame: Frame = {"type": kind, "id": fields.pop("id", None) or self._last_id + 1, **fields}
-        if kind not in _ANSWERS:
-            self._last_id = frame["id"]
-            self._unanswered.add(frame["id"])
+        """Send a command with an id of its own; the id."""
+        try:
+            request, data = self.child.session.request(kind, fields, None)
+        except CommandError as error:
+            raise Surprise(f"the worker says that it could not take this command: {error}") from None
+        self._sent({"type": kind, "id": request, **fields}, data)
+        return request
+
+    def answer(self, kind: str, call: Frame, **fields: Any) -> None:
+        """Send the answer to a call or to a request for approval."""
+        frame: Frame = {"type": kind, "id": call["id"], "call_id": call["call_id"], **fields}
+        self._sent(frame, self.child.session.answer(call["id"], call["call_id"], kind, fields))
+
+    def grant(self, stream: int, n: int) -> None:
+        """Let `n` more chunks of a stream come."""
+        self._sent({"type": "credit", "id": stream, "n": n}, self.child.session.grant(stream, n))
+
+    def _sent(self, frame: Frame, data: bytes | None) -> None:
+        if data is None:
+            raise Surprise(f"nobody waits for the `{frame['type']}` any more")
         self.page.frame(frame, self.page.sent)
         self.frames += 1
-        self.child.send(frame)
-        return frame["id"]
+        self.child.send(data)
 
     def hear(self, **expected: Any) -> Frame:
         """The next frame that is no log. Raises `Surprise` where it differs from what is expected."""
@@ -312,7 +323,6 @@ class Talk:
             self.page.frame(frame, self.page.received)
             if frame.get("type") != "log":
                 break
-        self._keep_envelope(frame)
         self.check(frame, expected)
         return frame
 
@@ -321,23 +331,6 @@ class Talk:
         for name, value in expected.items():
             if name not in found or found[name] != value:
                 raise Surprise(f"`{name}` should be {value!r} and is {found.get(name)!r}")
-
-    def _keep_envelope(self, frame: Frame) -> None:
-        frame_id = frame.get("id")
-        if "id" in frame and frame_id not in self._unanswered:
-            raise Surprise(f"a frame came for {frame_id!r}, which is over or never was")
-        if frame.get("type") in _TERMINAL:
-            self._unanswered.discard(frame["id"])
-
-
-def _decoded(payload: bytes | bytearray) -> Frame:
-    try:
-        frame = codec.decode(payload)
-    except ValueError as error:
-        raise Surprise(f"a frame is no JSON: {error}") from None
-    if not isinstance(frame, dict):
-        raise Surprise("a frame is no JSON object")
-    return cast("Frame", frame)
 
 
 # --- what it looks like

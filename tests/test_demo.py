@@ -186,7 +186,7 @@ KEEP_PID = "frame.update({'pid': __import__('os').getpid()} if number == 1 else 
         ("if frame['type'] == 'result': say(frame)", "", "which is over or never was"),
         ("if frame['type'] == 'tool_call': frame['args'] = {'order': 'seven'}", "", "`args` should be"),
         ("if frame['type'] == 'result': frame['id'] = str(frame['id'])", "", "which is over or never was"),
-        ("if frame['type'] == 'error': frame['retryable'] = None", "", "`retryable` should be"),
+        ("if frame['type'] == 'error': frame['retryable'] = None", "", "`error` has no usable `retryable`"),
         ("if frame['type'] == 'goodbye': continue", "", "the worker has closed its output"),
         ("if frame['type'] == 'goodbye': say(frame)", "", "something came after the goodbye"),
         ("", "status = 3", "the worker ended with status 3"),

@@ -59,12 +59,10 @@ def test_the_shell_example_gets_an_answer_to_each_line(tmp_path: Path) -> None:
     assert set(answers) == {1, 2, 3, 4}
 
 
-def test_the_python_example_answers_both_runs(tmp_path: Path) -> None:
+def test_the_python_example_runs_streams_and_is_told_what_failed(tmp_path: Path) -> None:
     lines = output_of([sys.executable, EXAMPLES / "python" / "parent.py"], tmp_path, environment())
-    assert lines[-1] == "exit status 0"
-    for run in ("today", "tomorrow"):
-        assert [line for line in lines if line.startswith(f"{run}:")] == [
-            f"{run}: the weather in Riga?",
-            f"{run}: Take a coat.",
-        ]
-    assert len(lines) == 5
+    assert lines[:4] == ["the weather in Riga?"] * 2 + ["Take a coat. 2 requests"] * 2
+    # How much of the poem comes in one chunk is a matter of speed.
+    assert "Roses are red, violets are blue.".startswith(lines[4].strip())
+    assert "violets" in lines[4]
+    assert lines[5:] == ["AgentNotFound: there is no agent 'painter': send create_agent first Not to be tried again."]

@@ -109,6 +109,25 @@ def test_agents_know_no_pipe(path: Path) -> None:
         assert not under(module, "axon_port.worker", "axon_port.cli"), f"{path} imports {module}"
 
 
+@pytest.mark.parametrize("path", in_room("client"), ids=name_of)
+def test_the_client_knows_the_wire_only(path: Path) -> None:
+    for module in imports(path):
+        if under(module, "axon_port"):
+            assert under(module, "axon_port.wire", "axon_port.client"), f"{path} imports {module}"
+
+
+@pytest.mark.parametrize("name", ["session", "errors", "results"])
+def test_the_client_s_session_does_no_io(name: str) -> None:
+    for module in imports(Path("axon_port/client") / f"{name}.py"):
+        assert module.split(".")[0] not in IO, f"{name} imports {module}"
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if room(path) in ("agents", "worker", "wire")], ids=name_of)
+def test_no_room_of_the_worker_knows_the_parent_s_side(path: Path) -> None:
+    for module in imports(path):
+        assert not under(module, "axon_port.client", "axon_port.doctor"), f"{path} imports {module}"
+
+
 @pytest.mark.parametrize("path", [path for path in MODULES if room(path) in ("agents", "worker", "wire")], ids=name_of)
 def test_no_room_knows_the_command_line(path: Path) -> None:
     for module in imports(path):
@@ -148,7 +167,7 @@ def test_imports_go_round_nowhere() -> None:
         walk(name, ())
 
 
-LIGHT = ["axon_port", "axon_port.cli", *(name_of(path) for path in in_room("wire")), *READERS_ROOM]
+LIGHT = ["axon_port", "axon_port.cli", "axon_port.client", *(name_of(path) for path in in_room("wire")), *READERS_ROOM]
 
 
 @pytest.mark.parametrize("module", LIGHT)

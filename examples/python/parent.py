@@ -1,60 +1,38 @@
-"""A parent in plain Python: two runs at once, and a tool that the parent answers."""
+"""A parent in Python: two runs at once, whose tool is a function, and a stream that is left when it has said enough."""
 
 import asyncio
-import sys
-from asyncio.subprocess import PIPE
-from collections.abc import AsyncIterator
-from typing import Any
 
-from axon_port.wire import codec
-from axon_port.wire.framing import FrameDecoder, encode_frame
+from axon_port.client import CommandError, Worker
 
-MAX_FRAME_BYTES = 64 * 1024 * 1024
-WEATHER = {"name": "weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}}
 SCRIPT = [{"tool_calls": [{"name": "weather", "args": {"city": "Riga"}}]}, {"text": "Take a coat."}]
+POEM = [{"chunks": ["Roses ", "are ", "red, ", "violets ", "are ", "blue."]}]
 
 
-async def frames(output: asyncio.StreamReader) -> AsyncIterator[Any]:
-    """What the worker says, until it has gone."""
-    decoder = FrameDecoder(MAX_FRAME_BYTES)
-    while data := await output.read(65536):
-        for payload in decoder.receive(data):
-            match payload:
-                case bytes() | bytearray():
-                    yield codec.decode(payload)
-                case _:
-                    raise RuntimeError("this is no worker: its output is not made of frames")
+def weather(city: str) -> dict[str, int]:
+    """The weather in a city."""
+    print(f"the weather in {city}?")
+    return {"degrees": 8}
 
 
 async def main() -> None:
-    worker = await asyncio.create_subprocess_exec(sys.executable, "-m", "axon_port", stdin=PIPE, stdout=PIPE)
-    assert worker.stdin is not None
-    assert worker.stdout is not None
-    into = worker.stdin
+    async with Worker.spawn() as worker:
+        await worker.create_agent("guide", model={"script": SCRIPT}, tools=[weather])
+        prompts = ["What shall I wear today?", "And tomorrow?"]
+        for result in await asyncio.gather(*(worker.run("guide", prompt) for prompt in prompts)):
+            print(result.output, result.usage["requests"], "requests")
 
-    def send(**command: Any) -> None:
-        into.write(encode_frame(codec.encode(command)))
+        await worker.create_agent("poet", model={"script": POEM})
+        async with worker.stream("poet", "A poem, please", window=2) as stream:
+            async for chunk in stream:
+                print(chunk.data, end="")
+                if "violets" in chunk.data:
+                    break
+        print()
 
-    # Nothing has to be waited for: commands take effect in the order in which they are sent.
-    send(type="create_agent", id="new", agent_id="guide", model={"script": SCRIPT}, tools=[WEATHER])
-    send(type="run", id="today", agent_id="guide", prompt="What shall I wear today?")
-    send(type="run", id="tomorrow", agent_id="guide", prompt="And tomorrow?")
-    waiting = {"today", "tomorrow"}
-    async for frame in frames(worker.stdout):
-        match frame:
-            case {"type": "tool_call", "id": run, "call_id": call, "args": {"city": city}}:
-                print(f"{run}: the weather in {city}?")
-                send(type="tool_result", id=run, call_id=call, result={"degrees": 8})
-            case {"type": "result", "id": run, "result": answer} if run in waiting:
-                print(f"{run}: {answer}")
-                waiting.discard(run)
-                if not waiting:
-                    into.close()  # the end of the input: the worker finishes and goes
-            case {"type": "error", "message": message}:
-                raise RuntimeError(message)
-            case _:  # ready, the agent's result, logs, goodbye
-                pass
-    print(f"exit status {await worker.wait()}")
+        try:
+            await worker.run("painter", "Who are you?")
+        except CommandError as error:
+            print(error, "Worth another try." if error.retryable else "Not to be tried again.")
 
 
 if __name__ == "__main__":
