@@ -17,6 +17,7 @@ from axon_port import __version__
 from axon_port.worker.options import Options
 
 EX_USAGE: Final = 64
+EX_SOFTWARE: Final = 70
 
 LEVELS: Final = ("debug", "info", "warning", "error", "critical")
 MIN_FRAME_BYTES: Final = 512
@@ -49,10 +50,12 @@ def run(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -
 
 
 def _serve(parsed: argparse.Namespace) -> int:
-    from axon_port.agents.allow import import_prefixes
-    from axon_port.worker.serve import NoRecord, serve
-    from axon_port.worker.stdio import BadDescriptor
-
+    try:
+        from axon_port.agents.allow import import_prefixes
+        from axon_port.worker.serve import NoRecord, serve
+        from axon_port.worker.stdio import BadDescriptor
+    except Exception as error:  # noqa: BLE001  whatever a broken library raises when it is imported
+        return _cannot_start(error, parsed)
     try:
         options = Options(
             max_frame_bytes=parsed.max_frame_bytes,
@@ -69,6 +72,13 @@ def _serve(parsed: argparse.Namespace) -> int:
     except (BadDescriptor, NoRecord, ValueError) as error:
         _complain(str(error), nouse_stdio=parsed.nouse_stdio)
         return EX_USAGE
+    except Exception as error:  # noqa: BLE001  no descriptor and no thread is left for it
+        return _cannot_start(error, parsed)
+
+
+def _cannot_start(error: Exception, parsed: argparse.Namespace) -> int:
+    _complain(f"the worker cannot start: {error!r}", nouse_stdio=parsed.nouse_stdio)
+    return EX_SOFTWARE
 
 
 def _subcommand(parsed: argparse.Namespace) -> int:
@@ -242,9 +252,12 @@ def _complain(message: str, *, nouse_stdio: bool) -> None:
     if not joined_to_frames(2, nouse_stdio=nouse_stdio):
         print(f"axon-port: {message}", file=sys.stderr)
         return
-    from axon_port.wire import codec
+    import json
+
     from axon_port.wire.framing import encode_frame
 
     timestamp = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-    frame = {"type": "log", "timestamp": timestamp, "level": "error", "logger": "stderr", "message": message}
-    os.write(2, encode_frame(codec.encode(frame)))
+    text = message.encode(errors="replace").decode()
+    frame = {"type": "log", "timestamp": timestamp, "level": "error", "logger": "stderr", "message": text}
+    # Not by our codec: what it is made of may be what is broken.
+    os.write(2, encode_frame(json.dumps(frame).encode()))

@@ -13,7 +13,7 @@ import pytest
 from axon_port.wire import commands
 from axon_port.wire.errors import ERROR_TYPES, RETRYABLE
 from axon_port.wire.schema import protocol_schema
-from axon_port.worker import lifecycle, serve
+from axon_port.worker import lifecycle, serve, signals
 from axon_port.worker.options import Options
 from tests.beam.programs import needed
 from tests.kit import REPOSITORY, Frame, Worker
@@ -161,7 +161,7 @@ def test_the_exit_statuses_are_those_of_the_code() -> None:
 
 def test_the_signals_are_those_of_the_code() -> None:
     row = next(row for row in table("what happens") if row[0].startswith("SIGTERM"))
-    assert row[0].split(", ") == [number.name for number in serve.SIGNALS]
+    assert row[0].split(", ") == [number.name for number in signals.ENDING]
 
 
 # --- files

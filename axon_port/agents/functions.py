@@ -10,6 +10,8 @@ from __future__ import annotations
 import functools
 import inspect
 import os
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, cast
 
@@ -45,7 +47,8 @@ async def call_function(
     positional, keywords = schema._call_args(args, ctx)  # pyright: ignore[reportPrivateUsage]
     try:
         if schema.is_async:
-            return portable(await schema.function(*positional, **keywords))
+            with _this_process_only():
+                return portable(await schema.function(*positional, **keywords))
         bound = functools.partial(_guarded, schema.function, *positional, **keywords)
         value = await anyio.to_thread.run_sync(bound, limiter=threads, abandon_on_cancel=True)
         return portable(await value if inspect.isawaitable(value) else value)
@@ -82,20 +85,29 @@ class _Left(Exception):
 
 
 def _guarded(function: Any, *args: Any, **keywords: Any) -> Any:
-    process = os.getpid()
-    status = 0
     try:
-        return function(*args, **keywords)
+        with _this_process_only():
+            return function(*args, **keywords)
     except Exception:
-        status = 1
         raise
     except BaseException as error:
-        status = 1
         raise _Left(repr(error)) from error
+
+
+@contextmanager
+def _this_process_only() -> Generator[None]:
+    """A child that the function forked and did not end leaves here: it has no business in our event loop."""
+    process = os.getpid()
+    status = 1
+    try:
+        yield
+        status = 0
+    except SystemExit as error:
+        status = error.code if isinstance(error.code, int) else 1
+        raise
     finally:
         if os.getpid() != process:
-            # A child that the function forked and did not end: it has no business in our event loop.
-            os._exit(status)
+            os._exit(status & 0xFF)
 
 
 def _fault(call: Call, error: BaseException) -> ToolFault:

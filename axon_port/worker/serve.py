@@ -8,25 +8,25 @@ because threads and tools that will not stop are not waited for.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import faulthandler
 import gc
 import logging
 import os
 import platform
-import signal
 import sys
 import threading
 import traceback
 from dataclasses import asdict
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from axon_port import __version__
 from axon_port.wire.errors import WireError
 from axon_port.wire.events import PROTOCOL_VERSION
-from axon_port.worker import children, logs, stdio
+from axon_port.worker import children, logs, signals, stdio
 from axon_port.worker.exchanges import Exchanges
+from axon_port.worker.guardian import Guardian
 from axon_port.worker.intake import Inbox, Intake, ParentDied, Signalled
 from axon_port.worker.options import Options
 from axon_port.worker.outbox import Outbox, call_on
@@ -61,16 +61,16 @@ LEAVE_SECONDS: Final = FLUSH_SECONDS + 3.0
 LAST_LINES_SECONDS: Final = 0.2
 """At the end, how long a captured descriptor is waited for; a child may hold it for ever."""
 
-SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-
 _logger = logging.getLogger("axon_port.worker")
 
 
 class Worker:
     """The process. Make one, `serve` once."""
 
-    def __init__(self, options: Options, port: stdio.FramePort) -> None:
+    def __init__(self, options: Options, port: stdio.FramePort, guardian: Guardian) -> None:
         self._options = options
+        self._guardian = guardian
+        self._spare = [os.open(os.devnull, os.O_RDONLY)]
         self._captured = port.captured
         self._stats = Stats()
         self._redactor = Redactor()
@@ -106,11 +106,11 @@ class Worker:
             self._recorder.start(self._record_failed)
         children.adopt_orphans()
         self._exchanges.say(self._ready())
-        self._catch_signals()
-        self._reader.start()
-        self._captures = [logs.Capture(fd, logger, self._sink) for fd, logger in self._captured.items()]
-        logs.install(self._sink)
+        signals.catch(self._reader.signal_fd)
         try:
+            logs.install(self._sink)
+            self._captures = [logs.Capture(fd, logger, self._sink) for fd, logger in self._captured.items()]
+            self._reader.start()
             import anyio
 
             anyio.run(self._main, backend="asyncio")
@@ -140,6 +140,7 @@ class Worker:
         import asyncio
 
         loop = self._loop = asyncio.get_running_loop()
+        os.register_at_fork(after_in_child=lambda: _leave_to_parent(loop))
         self._beat(loop)
         lifecycle = self._lifecycle = await self._new_lifecycle()
         if self._outbox.broken:
@@ -205,9 +206,11 @@ class Worker:
         return frames, {"in": self._reader.bytes_in, "out": self._outbox.bytes_out}
 
     def _nobody_listens(self) -> None:
+        if self._lifecycle is None:
+            # Still importing, which may take longer than there is time.
+            self._exit(0)
         self._watchdog.expire_in(GONE_SECONDS)
-        if self._lifecycle is not None:
-            self._on_loop(self._lifecycle.listener_gone)
+        self._on_loop(self._lifecycle.listener_gone)
 
     def _input_ended(self) -> None:
         self._watchdog.expire_in(self._options.drain_timeout + DRAIN_MARGIN_SECONDS)
@@ -217,7 +220,7 @@ class Worker:
         self._inbox.put(ParentDied())
 
     def _signalled(self, number: int) -> None:
-        if number not in SIGNALS:
+        if number not in signals.ENDING:
             return
         self._signals += 1
         if self._signals > 1:
@@ -226,6 +229,11 @@ class Worker:
         self._inbox.put(Signalled(number))
 
     def _deadline_missed(self) -> None:
+        if self._lifecycle is None and not self._outbox.broken:
+            # Nobody blocks anything: the machine is slow to import what the first command wants.
+            for exchange in self._exchanges:
+                exchange.fail(WireError("ShuttingDown", "the worker went down before it could begin"))
+            self._leave("signal" if self._signals else "eof", 0)
         if not self._outbox.broken:
             message = "the process did not end in time: somebody's code blocks it"
             self._sink.write("critical", "axon_port.watchdog", message, traceback=_stack_of_main())
@@ -235,9 +243,11 @@ class Worker:
 
     def _leave(self, reason: str, status: int) -> NoReturn:
         self._watchdog.expire_in(LEAVE_SECONDS)
-        # `os._exit` runs no exit handlers; user code may have registered some.
+        self._end_descendants()
+        # `os._exit` runs no exit handlers; user code may have registered some. Those of multiprocessing wait for
+        # its children, and had to wait for the end of these.
         atexit._run_exitfuncs()  # pyright: ignore[reportPrivateUsage, reportAttributeAccessIssue]
-        children.end_descendants()
+        self._end_descendants()
         stdio.release_captured()
         for capture in self._captures:
             capture.finish(LAST_LINES_SECONDS)
@@ -248,15 +258,23 @@ class Worker:
         self._exchanges.say({"type": "goodbye", "reason": reason})
         self._outbox.flush(FLUSH_SECONDS)
         self._close_record(FLUSH_SECONDS)
+        self._guardian.dismiss()
         os._exit(status)
 
     def _exit(self, status: int) -> NoReturn:
         """Leave at once, from whichever thread; what waits already may still leave."""
         with self._exiting:
-            children.end_descendants()
+            self._end_descendants()
             self._outbox.flush(LAST_LINES_SECONDS)
             self._close_record(LAST_LINES_SECONDS)
+            self._guardian.dismiss()
             os._exit(status)
+
+    def _end_descendants(self) -> None:
+        # It takes a descriptor, and somebody may have used up all others.
+        with contextlib.suppress(IndexError):
+            os.close(self._spare.pop())
+        children.end_descendants(spared=self._guardian.pids)
 
     def _record_failed(self, error: OSError) -> None:
         self._sink.write("error", "axon_port.recorder", f"the record ends here: {error.strerror}")
@@ -264,11 +282,6 @@ class Worker:
     def _close_record(self, timeout: float) -> None:
         if self._recorder is not None:
             self._recorder.close(timeout)
-
-    def _catch_signals(self) -> None:
-        for number in SIGNALS:
-            signal.signal(number, _heard_by_the_reader)
-        signal.set_wakeup_fd(self._reader.signal_fd, warn_on_full_buffer=False)
 
 
 class NoRecord(Exception):
@@ -282,9 +295,10 @@ def serve(options: Options) -> NoReturn:
     """
     port = stdio.claim(nouse_stdio=options.nouse_stdio)
     os.environ.setdefault("PYDANTIC_AI_NO_BANNER", "1")
-    Worker(options, port).serve()
+    Worker(options, port, Guardian()).serve()
 
 
+<<<<<<< HEAD
 def _new_recorder(options: Options, redactor: Redactor) -> Recorder | None:
     if options.record is None:
         return None
@@ -299,6 +313,22 @@ def _new_recorder(options: Options, redactor: Redactor) -> Recorder | None:
 def _heard_by_the_reader(_number: int, _frame: FrameType | None) -> None:
     # Python must have a handler, or the signal does what it does by default; the wake-up descriptor tells the reader.
     return
+=======
+def _leave_to_parent(loop: Any) -> None:
+    # In a child that a coroutine forked. What its copy of the loop has still to do is the parent's to do, and what it
+    # waits for the two share: it ends when the coroutine comes back to it.
+    loop._ready.clear()
+    loop._ready.append(_Ending())
+
+
+class _Ending:
+    """The only thing that the loop of a forked child runs."""
+
+    _cancelled = False
+
+    def _run(self) -> NoReturn:
+        os._exit(0)
+>>>>>>> 399c4aa (Forks, signals, scarcity and violent deaths: a worker's children never outlive it, and its end is its own)
 
 
 def _pydantic_ai_version() -> str:

@@ -70,12 +70,13 @@ def claim(*, nouse_stdio: bool) -> FramePort:
         os.close(read_from)
         os.close(write_to)
     _replace_with_null(0)
+    if sys.stdout is not None:  # pyright: ignore[reportUnnecessaryComparison]  (it is None where 1 was closed)
+        # A print is to be heard when it is made, not when a buffer is full; and it fails in no locale.
+        stdout = cast("TextIOWrapper", sys.stdout)
+        stdout.reconfigure(line_buffering=True, encoding="utf-8", errors="backslashreplace")
     captured = {_capture(1): "stdout"}
     if stderr_joined:
         captured[_capture(2)] = "stderr"
-    if sys.stdout is not None:  # pyright: ignore[reportUnnecessaryComparison]  (it is None where 1 was closed)
-        # A print is to be heard when it is made, not when a buffer is full.
-        cast("TextIOWrapper", sys.stdout).reconfigure(line_buffering=True)
     os.register_at_fork(after_in_child=lambda: _forget(read_fd, write_fd, *captured))
     return FramePort(read_fd, write_fd, captured)
 
@@ -84,7 +85,8 @@ def release_captured() -> None:
     """Give up the write ends of the captured pipes, so that their readers see the end of what was printed."""
     for fd in (1, 2):
         if stat.S_ISFIFO(os.fstat(fd).st_mode):
-            _replace_with_null(fd)
+            # Not by a new descriptor: there may be none left.
+            os.dup2(0, fd)
 
 
 def _is_open(fd: int, direction: int) -> bool:

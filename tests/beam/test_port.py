@@ -159,6 +159,8 @@ def test_a_worker_goes_when_its_port_is_closed(scene: str, compiled: Path) -> No
 
 @pytest.mark.parametrize("scene", ["wait_idle", "wait_busy", "wait_blocked"])
 def test_a_worker_goes_when_its_node_is_killed(scene: str, compiled: Path) -> None:
-    """clause: LIFE-STDOUT, LIFE-WATCHDOG"""
+    """clause: LIFE-STDOUT, LIFE-WATCHDOG
+    fault: D33
+    """
     with playing(scene, compiled) as beam, watched(beam.worker()):
         os.kill(beam.process.pid, signal.SIGKILL)

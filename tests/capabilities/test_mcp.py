@@ -285,9 +285,11 @@ def test_the_child_of_a_deleted_agent_ends(worker: Worker) -> None:
     child.wait_end()
 
 
-@pytest.mark.parametrize("ending", ["end of input", "shutdown", "SIGTERM", "killed in the middle of a call"])
+@pytest.mark.parametrize("ending", ["end of input", "shutdown", "SIGTERM", "killed in the middle of a call", "SIGKILL"])
 def test_the_child_is_gone_when_the_worker_is(ending: str) -> None:
-    """clause: CAP-MCP, LIFE-CHILDREN"""
+    """clause: CAP-MCP, LIFE-CHILDREN
+    fault: D37
+    """
     with capable("MCP", "MCP:stdio", at_exit="kill") as worker:
         agent, pid = child_of(worker)
         child = Watched(pid)
@@ -295,19 +297,21 @@ def test_the_child_is_gone_when_the_worker_is(ending: str) -> None:
             worker.close_stdin()
         elif ending == "shutdown":
             succeeded(worker.ask("shutdown"))
-        elif ending == "SIGTERM":
-            worker.signal(signal.SIGTERM)
+        elif ending in {"SIGTERM", "SIGKILL"}:
+            worker.signal(signal.Signals[ending])
         else:
             waiting = {"script": [calls(("wait", {}))]}
             run = worker.start_stream(agent, model=waiting, events=["tool_call"])
             worker.wait_for("chunk", of=run)
             succeeded(worker.ask("shutdown", grace_ms=0))
-        assert worker.wait_exit() == 0
+        assert worker.wait_exit() == (-signal.SIGKILL if ending == "SIGKILL" else 0)
         child.wait_end()
 
 
 def test_worker_and_child_are_gone_when_the_parent_was_killed() -> None:
-    """clause: LIFE-CHILDREN, LIFE-EOF"""
+    """clause: LIFE-CHILDREN, LIFE-EOF
+    fault: D37
+    """
     command = [sys.executable, "-m", "tests.capabilities.parent", str(SERVER)]
     with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, start_new_session=True) as parent:
         assert parent.stdout is not None

@@ -368,7 +368,9 @@ def test_a_thousand_runs_at_once_all_end(worker: Worker) -> None:
 
 
 def test_a_shutdown_says_goodbye_while_the_input_is_open() -> None:
-    """clause: LIFE-SHUTDOWN, EVT-GOODBYE, LIFE-EXIT"""
+    """clause: LIFE-SHUTDOWN, EVT-GOODBYE, LIFE-EXIT
+    fault: D35
+    """
     with Worker() as worker:
         assert succeeded(worker.ask("shutdown"))["result"] == {}
         assert worker.recv()["reason"] == "shutdown"
@@ -593,7 +595,7 @@ def test_a_worker_whose_port_is_closed_does_not_drain() -> None:
 
 # ---------------------------------------------------------------- signals
 
-SIGNALS = [signal.SIGTERM, signal.SIGINT]
+SIGNALS = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
 
 
 @pytest.mark.parametrize("number", SIGNALS, ids=lambda s: s.name)
@@ -623,7 +625,9 @@ def test_after_a_signal_runs_have_the_default_grace(number: signal.Signals) -> N
 
 @pytest.mark.parametrize("number", SIGNALS, ids=lambda s: s.name)
 def test_a_second_signal_ends_the_worker_at_once(number: signal.Signals) -> None:
-    """clause: LIFE-SIGNAL, LIFE-EXIT"""
+    """clause: LIFE-SIGNAL, LIFE-EXIT
+    fault: D36
+    """
     with Worker() as worker:
         start_asking(worker)
         agent = worker.agent([{"text": "still serving"}])
@@ -636,6 +640,7 @@ def test_a_second_signal_ends_the_worker_at_once(number: signal.Signals) -> None
 
 
 def test_a_signal_with_a_hundred_runs_ends_each_with_a_terminal_frame() -> None:
+    """fault: D36"""
     with Worker() as worker:
         agent = asking_agent(worker)
         runs = [start_asking(worker, agent)[0] for _ in range(100)]
@@ -646,7 +651,8 @@ def test_a_signal_with_a_hundred_runs_ends_each_with_a_terminal_frame() -> None:
 
 
 def test_signals_that_were_inherited_as_ignored_are_heard() -> None:
-    ignoring = ("/bin/sh", "-c", 'trap "" TERM INT; exec "$@"', "sh", *PROGRAM)
+    """fault: D36"""
+    ignoring = ("/bin/sh", "-c", 'trap "" TERM INT HUP; exec "$@"', "sh", *PROGRAM)
     for number in SIGNALS:
         with Worker(program=ignoring) as worker:
             succeeded(worker.ask("ping"))
@@ -659,6 +665,7 @@ def test_signals_that_were_inherited_as_ignored_are_heard() -> None:
 
 
 def test_what_lies_in_the_working_directory_is_not_imported(tmp_path: Path) -> None:
+    """fault: D41"""
     for name in ("orjson", "pydantic_ai", "anyio", "json", "logging", "jsonschema_rs"):
         (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'seen')!r}, 'a').write({name!r})\n")
     with Worker(cwd=tmp_path, pythonpath=[REPOSITORY]) as worker:
@@ -754,7 +761,9 @@ WRONG: list[list[str]] = [
 
 @pytest.mark.parametrize("arguments", WRONG, ids=" ".join)
 def test_wrong_arguments_end_it_with_64_and_say_why_on_stderr(arguments: list[str]) -> None:
-    """clause: OPT-WRONG"""
+    """clause: OPT-WRONG
+    fault: D38
+    """
     done = command_line(*arguments)
     assert done.returncode == 64
     assert done.stdout == b""

@@ -514,7 +514,9 @@ def test_sixty_hung_tools_hold_up_nobody_else() -> None:
 @pytest.mark.parametrize("function", ["hang", "hang_later", "swallow_cancellation"])
 @pytest.mark.parametrize("end", ["shutdown", "signal"])
 def test_a_tool_that_does_not_stop_does_not_hold_up_the_end(function: str, end: str) -> None:
-    """clause: LIFE-THREADS"""
+    """clause: LIFE-THREADS
+    fault: D34
+    """
     with python_worker_with() as worker:
         run = worker.start_run(agent_with(worker, function))
         succeeded(worker.ask("ping"))
@@ -543,6 +545,7 @@ def start_blocking(worker: Worker, function: str, fifo: Path) -> Any:
 
 
 def test_a_watchdog_ends_a_worker_whose_loop_is_blocked_when_the_input_ends(tmp_path: Path) -> None:
+    """fault: D33"""
     with python_worker_with("--drain-timeout", "1") as worker:
         worker.forgive(start_blocking(worker, "block_loop", tmp_path / "fifo"))
         worker.close_stdin()
@@ -550,10 +553,19 @@ def test_a_watchdog_ends_a_worker_whose_loop_is_blocked_when_the_input_ends(tmp_
 
 
 def test_a_watchdog_needs_no_thread_that_can_run(tmp_path: Path) -> None:
+    """clause: LIFE-HELD, LIFE-CHILDREN
+    fault: D33, D37
+    """
     with python_worker_with("--drain-timeout", "1") as worker:
+        returned(worker, "start_grandchild")
         worker.forgive(start_blocking(worker, "hold_gil", tmp_path / "fifo"))
+        family = [os.pidfd_open(pid) for pid in worker.survivors()]
         worker.close_stdin()
-        assert worker.wait_exit(CPU_S) != 0
+        assert worker.wait_exit(CPU_S) == 70
+        for member in family:
+            # Nobody in the worker could end them.
+            assert select.select([member], [], [], CPU_S)[0]
+            os.close(member)
 
 
 def test_a_worker_whose_loop_is_blocked_ends_when_nobody_listens(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""The faults that no other test provokes, on real processes."""
