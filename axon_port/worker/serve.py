@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 from axon_port import __version__
 from axon_port.wire.errors import WireError
 from axon_port.wire.events import PROTOCOL_VERSION
-from axon_port.worker import children, logs, signals, stdio
+from axon_port.worker import children, forks, logs, signals, stdio
 from axon_port.worker.exchanges import Exchanges
 from axon_port.worker.guardian import Guardian
 from axon_port.worker.intake import Inbox, Intake, ParentDied, Signalled
@@ -140,7 +140,7 @@ class Worker:
         import asyncio
 
         loop = self._loop = asyncio.get_running_loop()
-        os.register_at_fork(after_in_child=lambda: _leave_to_parent(loop))
+        forks.leave_to_parent(loop)
         self._beat(loop)
         lifecycle = self._lifecycle = await self._new_lifecycle()
         if self._outbox.broken:
@@ -298,7 +298,6 @@ def serve(options: Options) -> NoReturn:
     Worker(options, port, Guardian()).serve()
 
 
-<<<<<<< HEAD
 def _new_recorder(options: Options, redactor: Redactor) -> Recorder | None:
     if options.record is None:
         return None
@@ -308,27 +307,6 @@ def _new_recorder(options: Options, redactor: Redactor) -> Recorder | None:
         return Recorder(Path(options.record), redactor, asdict(options))
     except OSError as error:
         raise NoRecord(f"--record {options.record}: {error.strerror}") from error
-
-
-def _heard_by_the_reader(_number: int, _frame: FrameType | None) -> None:
-    # Python must have a handler, or the signal does what it does by default; the wake-up descriptor tells the reader.
-    return
-=======
-def _leave_to_parent(loop: Any) -> None:
-    # In a child that a coroutine forked. What its copy of the loop has still to do is the parent's to do, and what it
-    # waits for the two share: it ends when the coroutine comes back to it.
-    loop._ready.clear()
-    loop._ready.append(_Ending())
-
-
-class _Ending:
-    """The only thing that the loop of a forked child runs."""
-
-    _cancelled = False
-
-    def _run(self) -> NoReturn:
-        os._exit(0)
->>>>>>> 399c4aa (Forks, signals, scarcity and violent deaths: a worker's children never outlive it, and its end is its own)
 
 
 def _pydantic_ai_version() -> str:

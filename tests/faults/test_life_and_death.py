@@ -204,7 +204,8 @@ def test_a_signal_for_a_fork_is_not_for_the_worker() -> None:
     fault: D42
     """
     with worker_with_deeds() as worker:
-        runs = [worker.start_run(doing(worker, *[("terminate_fork", {})] * 5)) for _ in range(5)]
+        deed: tuple[str, dict[str, Any]] = ("terminate_fork", {})
+        runs = [worker.start_run(doing(worker, *[deed] * 5)) for _ in range(5)]
         for run in runs:
             answer = succeeded(worker.terminal(run))
             seen = [part.get("content") for message in answer["messages"] for part in message["parts"]]

@@ -15,7 +15,8 @@ SECONDS = 60.0
 
 def worker_with_deeds(*options: str, **how: Any) -> Worker:
     """A worker that may import `deeds`."""
-    return Worker("--allow-import", "deeds", *options, **{"pythonpath": [HERE], "timeout": SECONDS, **how})
+    chosen: dict[str, Any] = {"pythonpath": [HERE], "timeout": SECONDS, **how}
+    return Worker("--allow-import", "deeds", *options, **chosen)
 
 
 def doing(worker: Worker, *deeds: tuple[str, dict[str, Any]]) -> str:
