@@ -1,4 +1,4 @@
-"""MCP over stdio: JSON-RPC in lines."""
+"""MCP over stdio: a message in each line."""
 
 from __future__ import annotations
 
