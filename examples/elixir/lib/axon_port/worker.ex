@@ -70,9 +70,13 @@ defmodule AxonPort.Worker do
     %{
       id: options.name || __MODULE__,
       start: {__MODULE__, :start_link, [options]},
-      shutdown: options.grace + @drain_margin + 1_000
+      shutdown: shutdown_ms(options)
     }
   end
+
+  @doc "How long a worker may take to stop, in milliseconds."
+  @spec shutdown_ms(Options.t()) :: pos_integer
+  def shutdown_ms(%Options{grace: grace}), do: grace + @drain_margin + 1_000
 
   @doc """
   Sends a request and waits for its outcome.
@@ -116,9 +120,11 @@ defmodule AxonPort.Worker do
 
   defp with_owner(request), do: %{request | owner: request.owner || self()}
 
-  # It was not there to hear the request: another one can be asked.
-  defp gone(reason) when reason in [:noproc, :normal], do: Error.new(:not_ready, "there is no such worker")
-  defp gone({:nodedown, _node} = reason), do: Error.new(:not_ready, inspect(reason))
+  # Whatever it took over it has answered before an orderly end: this it never heard of, and another one can be asked.
+  defp gone(reason) when reason in [:noproc, :normal, :shutdown],
+    do: Error.new(:not_ready, "the worker has gone")
+
+  defp gone({:shutdown, _reason}), do: Error.new(:not_ready, "the worker has gone")
   defp gone(reason), do: Error.new(:worker_exited, %{reason: reason})
 
   @doc "Gives a stream more credit."
@@ -143,7 +149,7 @@ defmodule AxonPort.Worker do
     GenServer.call(worker, :await_ready, timeout)
   catch
     :exit, {:timeout, _call} -> {:error, Error.new(:not_ready)}
-    :exit, {reason, _call} -> {:error, gone(reason)}
+    :exit, {reason, _call} -> {:error, Error.new(:worker_exited, %{reason: reason})}
   end
 
   @doc """

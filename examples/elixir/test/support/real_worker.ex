@@ -19,6 +19,32 @@ defmodule AxonPort.RealWorker do
     worker
   end
 
+  @doc "Options for a worker that misbehaves, in one of the ways of `misbehaving.py`."
+  def misbehaving(way, options \\ []) do
+    python = System.get_env("AXON_PORT_PYTHON", "python3")
+
+    Keyword.merge(
+      [command: [python, "-S", Path.join(__DIR__, "misbehaving.py"), to_string(way)], grace: 1],
+      options
+    )
+  end
+
+  @doc "A supervisor of this test's own, with a name that is its own; `workers` of them are ready."
+  def start_pool(options \\ []) do
+    options = Keyword.merge([name: unique_name(), workers: 2, backoff: [base: 10, max: 100]], options)
+    start_supervised!({AxonPort.Supervisor, options}, id: options[:name])
+    await_ready(options[:name], options[:workers])
+    options[:name]
+  end
+
+  @doc "Waits until so many workers of a pool are ready."
+  def await_ready(pool, count) do
+    eventually(fn -> length(AxonPort.Pool.workers(pool)) >= count end, "#{count} workers are not ready")
+  end
+
+  @doc "A name for a pool."
+  def unique_name, do: :"Elixir.Test.Pool#{System.unique_integer([:positive])}"
+
   @doc "An agent that plays a script."
   def scripted(id, turns, fields \\ []), do: AxonPort.Agent.new([id: id, model: {:script, turns}] ++ fields)
 

@@ -1,0 +1,176 @@
+defmodule AxonPort.MisbehavingTest do
+  @moduledoc "Whatever a worker does, each caller is answered once, and no process is left."
+  use ExUnit.Case, async: true
+
+  import AxonPort.RealWorker
+
+  alias AxonPort.{Error, Pool, Worker}
+
+  @patience AxonPort.RealWorker.patience()
+
+  defp start(way, options \\ []) do
+    Process.flag(:trap_exit, true)
+    {:ok, worker} = Worker.start_link(misbehaving(way, options))
+    {worker, os_pid(worker)}
+  end
+
+  # The worker's process ends for this reason, its caller got this error once, and the operating system's process is gone.
+  defp assert_ends({worker, os_pid}, ref, exit_reason, error_reason) do
+    assert_receive {:axon_port, ^ref, {:error, %Error{reason: ^error_reason}}}, @patience
+    assert_receive {:EXIT, ^worker, {:shutdown, ^exit_reason}}, @patience
+    assert_gone(os_pid)
+    refute_received {:axon_port, ^ref, _second}
+  end
+
+  defp run({worker, _os_pid}) do
+    {:ok, ref} = AxonPort.run(worker, "agent", "go")
+    ref
+  end
+
+  test "one that exits at once" do
+    Process.flag(:trap_exit, true)
+    {:ok, worker} = Worker.start_link(misbehaving(:exits_at_once))
+    assert {:error, %Error{reason: :worker_exited}} = Worker.await_ready(worker, @patience)
+    assert_receive {:EXIT, ^worker, {:shutdown, {:worker_exited, 3}}}, @patience
+  end
+
+  test "one that there is not" do
+    Process.flag(:trap_exit, true)
+    assert {:error, %Error{reason: :worker_not_started}} = Worker.start_link(command: ["no-such-program"])
+  end
+
+  test "one that cannot be executed" do
+    Process.flag(:trap_exit, true)
+    assert {:error, %Error{reason: :worker_not_started}} = Worker.start_link(command: [__DIR__])
+  end
+
+  test "one that is never ready" do
+    worker = start(:never_ready, ready_timeout: 100)
+    assert_ends(worker, run(worker), :not_ready, :not_ready)
+  end
+
+  test "one that speaks another protocol" do
+    worker = start(:other_protocol)
+    assert_ends(worker, run(worker), :protocol_violation, :protocol_violation)
+  end
+
+  test "one that writes frames of something else" do
+    worker = start(:no_json)
+    assert_ends(worker, run(worker), :protocol_violation, :protocol_violation)
+  end
+
+  test "one that writes a result without id" do
+    worker = start(:no_event)
+    assert_ends(worker, run(worker), :protocol_violation, :protocol_violation)
+  end
+
+  test "one that dies inside a frame" do
+    worker = start(:dies_in_a_frame)
+    assert_ends(worker, run(worker), {:worker_exited, 4}, :worker_exited)
+  end
+
+  test "one that says goodbye and stays" do
+    worker = start(:goodbye_and_stays)
+    assert_ends(worker, run(worker), {:worker_exited, :goodbye}, :worker_exited)
+  end
+
+  test "one that answers twice, and what nobody asked, harms nobody" do
+    {worker, _os_pid} = start(:answers_twice)
+    ref = make_ref()
+    {:ok, _id} = open(worker, "ping", ref)
+    assert_receive {:axon_port, ^ref, {:result, %{"first" => true}}}, @patience
+    assert {:ok, %{}} = AxonPort.ping(worker, timeout: @patience)
+    refute_received {:axon_port, _ref, _second}
+  end
+
+  test "one that never answers: the caller's time runs out, and the run is cancelled" do
+    {worker, _os_pid} = start(:silent)
+    assert {:error, %Error{reason: :owner_timeout}} = AxonPort.ping(worker, timeout: 10)
+    assert %{inflight: 0} = Worker.info(worker)
+  end
+
+  test "one that does not read never suspends its owner" do
+    {worker, os_pid} = start(:deaf, max_queued_bytes: 1_000_000)
+    {:ok, _info} = Worker.await_ready(worker, @patience)
+    prompt = String.duplicate("x", 600_000)
+    refs = for _ <- 1..4, {:ok, ref} = AxonPort.run(worker, "agent", prompt), do: ref
+    # Two are in the pipe's queue; the others were refused, and the owner answers as ever.
+    assert %{inflight: 2, queued_bytes: queued} = Worker.info(worker)
+    assert queued > 1_000_000
+
+    for ref <- Enum.drop(refs, 2),
+        do: assert_receive({:axon_port, ^ref, {:error, %Error{reason: :overloaded}}}, @patience)
+
+    signal(os_pid, "KILL")
+
+    for ref <- Enum.take(refs, 2),
+        do: assert_receive({:axon_port, ^ref, {:error, %Error{reason: :worker_exited}}}, @patience)
+
+    assert_receive {:EXIT, ^worker, {:shutdown, {:worker_exited, _epipe_or_137}}}, @patience
+  end
+
+  test "one that ignores the end of its input is gone when its owner stops" do
+    {worker, os_pid} = start(:deaf)
+    {:ok, _info} = Worker.await_ready(worker, @patience)
+    Process.exit(worker, :brutal)
+    assert_receive {:EXIT, ^worker, :brutal}, @patience
+    assert_gone(os_pid)
+  end
+
+  test "an answer to a call that the worker complains of becomes one that ends the run" do
+    {worker, _os_pid} = start(:complains)
+
+    agent =
+      scripted("a", [%{text: "x"}],
+        tools: [[name: "echo", run: fn _args -> {:ok, "x", [%{type: "binary"}]} end]]
+      )
+
+    assert {:ok, %{output: "content"}} = AxonPort.run_sync(worker, agent, "go")
+  end
+
+  describe "the pool" do
+    defp start_ill(way, options) do
+      options =
+        Keyword.merge(
+          [name: unique_name(), workers: 1, backoff: [base: 1, max: 10]],
+          misbehaving(way, options)
+        )
+
+      start_supervised!({AxonPort.Supervisor, options})
+      options[:name]
+    end
+
+    defp replaced(pool) do
+      eventually(fn -> Pool.workers(pool) != [] end, "no worker is ready")
+      [%{worker: worker}] = Pool.workers(pool)
+      os_pid = os_pid(worker)
+      assert_gone(os_pid)
+
+      eventually(
+        fn -> match?([%{worker: other}] when other != worker, Pool.workers(pool)) end,
+        "it was not replaced"
+      )
+    end
+
+    test "replaces one whose output has become text" do
+      pool = start_ill(:text_on_stdout, health: [interval: 10, timeout: 500])
+      replaced(pool)
+    end
+
+    test "replaces one whose event loop is late" do
+      pool = start_ill(:late_loop, health: [interval: 10])
+      replaced(pool)
+    end
+
+    test "tells its callers when none becomes ready, and goes on trying" do
+      pool = start_ill(:exits_at_once, ready_timeout: 300)
+      assert {:error, %Error{reason: :not_ready, retryable: true}} = AxonPort.run_sync(pool, "agent", "go")
+      assert Process.alive?(Process.whereis(pool))
+    end
+  end
+
+  defp open(worker, type, ref) do
+    request = AxonPort.Request.new(:command, AxonPort.Command.new!(type), ref: ref)
+    with {:ok, %{id: id}} <- Worker.open(worker, request, self()), do: {:ok, id}
+  end
+end

@@ -1,0 +1,118 @@
+defmodule AxonPort.SupervisorTest do
+  use ExUnit.Case, async: true
+
+  import AxonPort.RealWorker
+
+  alias AxonPort.{Error, Pool, Result}
+
+  @patience AxonPort.RealWorker.patience()
+
+  setup_all do
+    %{pool: start_pool()}
+  end
+
+  test "creates an agent where a run needs it", %{pool: pool} do
+    agent = scripted("everywhere", [%{text: "here"}])
+    runs = for _ <- 1..20, do: Task.async(fn -> AxonPort.run_sync(pool, agent, "go") end)
+
+    assert [{:ok, %Result{output: "here"}}] =
+             runs |> Task.await_many(@patience) |> Enum.uniq_by(fn {ok, r} -> {ok, r.output} end)
+
+    for %{worker: worker} <- Pool.workers(pool) do
+      {:ok, agents} = AxonPort.list_agents(worker)
+      assert "everywhere" in Enum.map(agents, & &1["agent_id"])
+    end
+  end
+
+  test "remembers what was created by name, until it is deleted", %{pool: pool} do
+    {:ok, _info} = AxonPort.create_agent(pool, scripted("named", [%{text: "yes"}]))
+    runs = for _ <- 1..10, do: Task.async(fn -> AxonPort.run_sync(pool, "named", "go") end)
+    assert Enum.all?(Task.await_many(runs, @patience), &match?({:ok, %Result{output: "yes"}}, &1))
+    assert :ok = AxonPort.delete_agent(pool, "named")
+    assert {:error, %Error{reason: :agent_not_found}} = AxonPort.run_sync(pool, "named", "go")
+  end
+
+  test "refuses a definition that is none with the worker's reason", %{pool: pool} do
+    agent = AxonPort.Agent.new(id: "broken", model: "nobody:nothing")
+    assert {:error, %Error{reason: :invalid_agent}} = AxonPort.create_agent(pool, agent)
+    assert {:error, %Error{reason: :invalid_agent}} = AxonPort.run_sync(pool, agent, "go")
+  end
+
+  test "counts out what has ended", %{pool: pool} do
+    agent = scripted("counted", [%{text: "x"}])
+    for _ <- 1..5, do: {:ok, _} = AxonPort.run_sync(pool, agent, "go")
+    eventually(fn -> Enum.all?(Pool.workers(pool), &(&1.load == 0)) end, "load is left")
+  end
+
+  test "cancels a run by its reference, whichever worker has it", %{pool: pool} do
+    agent = scripted("slow", [%{text: "x", delay_ms: 3_600_000}])
+    refs = for _ <- 1..4, {:ok, ref} = AxonPort.run(pool, agent, "go"), do: ref
+    for ref <- refs, do: assert({:ok, true} = AxonPort.cancel(pool, ref))
+    for ref <- refs, do: assert_receive({:axon_port, ^ref, {:error, %Error{reason: :cancelled}}}, @patience)
+  end
+
+  test "a worker that was killed is replaced, and its agents are there again" do
+    pool = start_pool(workers: 1)
+    agent = scripted("again", [%{text: "here"}])
+    {:ok, _} = AxonPort.run_sync(pool, agent, "go")
+    [%{worker: worker}] = Pool.workers(pool)
+    os_pid = os_pid(worker)
+    signal(os_pid, "KILL")
+    assert {:ok, %Result{output: "here"}} = AxonPort.run_sync(pool, agent, "go", attempts: 5)
+    [%{worker: replacement}] = Pool.workers(pool)
+    assert replacement != worker
+    assert_gone(os_pid)
+  end
+
+  test "a worker whose owner is killed is replaced, and its process is gone" do
+    pool = start_pool(workers: 1)
+    [%{worker: worker}] = Pool.workers(pool)
+    os_pid = os_pid(worker)
+    {:ok, ref} = AxonPort.run(pool, scripted("slow", [%{text: "x", delay_ms: 3_600_000}]), "go")
+    Process.exit(worker, :kill)
+    assert_receive {:axon_port, ^ref, {:error, %Error{reason: :worker_exited}}}, @patience
+    assert_gone(os_pid)
+
+    eventually(
+      fn -> match?([%{worker: other}] when other != worker, Pool.workers(pool)) end,
+      "it was not replaced"
+    )
+  end
+
+  test "a worker that is stopped does not answer pings and is replaced" do
+    pool = start_pool(workers: 1, health: [interval: 50, timeout: 200])
+    [%{worker: worker}] = Pool.workers(pool)
+    os_pid = os_pid(worker)
+    signal(os_pid, "STOP")
+    assert_gone(os_pid)
+
+    eventually(
+      fn -> match?([%{worker: other}] when other != worker, Pool.workers(pool)) end,
+      "it was not replaced"
+    )
+  end
+
+  test "stopping a supervisor lets runs finish, and leaves no process" do
+    pool = unique_name()
+    {:ok, supervisor} = AxonPort.Supervisor.start_link(name: pool, workers: 2, grace: @patience)
+    await_ready(pool, 2)
+    os_pids = for %{worker: worker} <- Pool.workers(pool), do: os_pid(worker)
+    test = self()
+
+    tool = [
+      name: "wait",
+      run: fn _args -> send(test, {:tool, self()}) && receive(do: (:go -> {:ok, "done"})) end
+    ]
+
+    agent = scripted("last", [%{tool_calls: [%{name: "wait"}]}, %{text: "finished"}], tools: [tool])
+    refs = for _ <- 1..4, {:ok, ref} = AxonPort.run(pool, agent, "go"), do: ref
+    tools = for _ <- refs, do: receive(do: ({:tool, pid} -> pid))
+
+    stopping = Task.async(fn -> Supervisor.stop(supervisor) end)
+    eventually(fn -> Pool.workers(pool) == [] end, "the pool still takes runs")
+    for tool <- tools, do: send(tool, :go)
+    for ref <- refs, do: assert_receive({:axon_port, ^ref, {:result, %Result{output: "finished"}}}, @patience)
+    assert Task.await(stopping, @patience) == :ok
+    for os_pid <- os_pids, do: assert_gone(os_pid)
+  end
+end
