@@ -1,0 +1,291 @@
+defmodule AxonPort.SessionTest do
+  use ExUnit.Case, async: true
+
+  alias AxonPort.{Agent, Chunk, Codec, Command, Error, Random, Request, Result, Session}
+
+  defp open(session, kind, fields \\ []) do
+    {id, session} = Session.reserve(session)
+    fields = [id: id, agent_id: "a", ref: make_ref()] ++ fields
+    {session, effects} = Session.open(session, Request.new(kind, Command.new!("any"), fields))
+    {session, id, effects}
+  end
+
+  defp heard(session, event), do: Session.receive_frame(session, Codec.encode!(event))
+
+  defp sent(effects),
+    do: for({:send, frame} <- effects, do: frame |> IO.iodata_to_binary() |> Codec.decode() |> elem(1))
+
+  defp settled(effects), do: for({:settled, %{id: id}, outcome} <- effects, do: {id, outcome})
+
+  defp result(id, value), do: %{type: "result", id: id, result: value}
+  defp error(id, type), do: %{type: "error", id: id, error_type: type, message: "m", retryable: true}
+
+  defp call(id, call_id),
+    do: %{type: "tool_call", id: id, call_id: call_id, agent_id: "a", name: "t", args: %{}}
+
+  defp agent(instructions), do: Agent.new(id: "a", model: "test", instructions: instructions)
+
+  describe "a request" do
+    test "is sent, and settled by its result" do
+      {session, id, effects} = open(Session.new(), :command)
+      assert [%{"id" => ^id}] = sent(effects)
+      assert {session, effects} = heard(session, result(id, %{"ok" => true}))
+      assert settled(effects) == [{id, {:ok, %{"ok" => true}}}]
+      assert session.requests == %{}
+    end
+
+    test "of a run is settled with a Result, or an Error" do
+      {session, run, _} = open(Session.new(), :run)
+      {session, stream, _} = open(session, :stream)
+      {session, effects} = heard(session, result(run, "x"))
+      assert [{^run, {:ok, %Result{output: "x"}}}] = settled(effects)
+      {_session, effects} = heard(session, error(stream, "ModelTimeout"))
+      assert [{^stream, {:error, %Error{reason: :model_timeout, retryable: true}}}] = settled(effects)
+    end
+
+    test "too long for a frame is not sent" do
+      {session, id, effects} = open(Session.new(max_frame_bytes: 10), :run)
+      assert [{^id, {:error, %Error{reason: :frame_too_large}}}] = settled(effects)
+      assert {sent(effects), session.requests} == {[], %{}}
+    end
+
+    test "knows the limit of the worker once it is ready" do
+      ready = %{type: "ready", protocol: 1, limits: %{max_frame_bytes: 10}}
+      {session, [{:ready, %{"protocol" => 1}}]} = heard(Session.new(), ready)
+      assert {_session, id, effects} = open(session, :run)
+      assert [{^id, {:error, %Error{reason: :frame_too_large}}}] = settled(effects)
+    end
+
+    test "that was abandoned is settled at once, cancelled, and its end is for nobody" do
+      {session, id, _} = open(Session.new(), :run)
+      {session, [{:call, _request, _frame}]} = heard(session, call(id, "1"))
+      {session, effects} = Session.abandon(session, id, Error.new(:owner_timeout))
+      assert [{^id, {:error, %Error{reason: :owner_timeout}}}] = settled(effects)
+      assert {:drop_call, "1"} in effects
+      assert [%{"type" => "cancel", "target" => ^id, "id" => cancel}] = sent(effects)
+      assert {^session, []} = Session.abandon(session, id, Error.new(:owner_timeout))
+      assert {^session, []} = heard(session, call(id, "2"))
+      assert {^session, []} = Session.answer(session, id, "1", %{"result" => 1})
+      {session, []} = heard(session, error(id, "Cancelled"))
+      {session, [{:settled, %{sink: :none}, _}]} = heard(session, result(cancel, %{cancelled: true}))
+      assert session.requests == %{}
+    end
+
+    test "is found by its reference while somebody waits for it" do
+      {session, id, _} = open(Session.new(), :run)
+      %{ref: ref} = session.requests[id]
+      assert Session.find(session, ref) == {:ok, id}
+      {session, _} = Session.abandon(session, id, Error.new(:abandoned))
+      assert Session.find(session, ref) == :error
+    end
+  end
+
+  describe "calls" do
+    test "are answered while they are open, each kind in its own way" do
+      {session, id, _} = open(Session.new(), :run)
+      {session, _} = heard(session, call(id, "1"))
+      {session, _} = heard(session, %{call(id, "2") | type: "approval_request"})
+      {session, effects} = Session.answer(session, id, "1", %{"result" => nil})
+      assert [%{"type" => "tool_result", "id" => ^id, "call_id" => "1", "result" => nil}] = sent(effects)
+      {session, effects} = Session.answer(session, id, "2", %{"approved" => true})
+      assert [%{"type" => "approval", "call_id" => "2", "approved" => true}] = sent(effects)
+
+      {session, [{:drop_call, "1"}]} =
+        heard(session, %{type: "tool_cancel", id: id, call_id: "1", reason: "timeout"})
+
+      assert {^session, []} = Session.answer(session, id, "1", %{"result" => 1})
+    end
+
+    test "whose answer cannot be sent are answered with why" do
+      {session, id, _} = open(Session.new(max_frame_bytes: 200), :run)
+      {session, _} = heard(session, call(id, "1"))
+      {session, effects} = Session.answer(session, id, "1", %{"result" => self()})
+      assert [%{"error" => "the value has no JSON form" <> _}] = sent(effects)
+      {_session, effects} = Session.answer(session, id, "1", %{"result" => String.duplicate("x", 300)})
+      assert [%{"error" => "the answer is longer than a frame may be"}] = sent(effects)
+    end
+
+    test "whose answer the worker refuses do not leave the run waiting" do
+      {session, id, _} = open(Session.new(), :run)
+      {session, _} = heard(session, call(id, "1"))
+      complaint = Map.merge(error(nil, "InvalidCommand"), %{run_id: id, call_id: "1"})
+      {_session, effects} = heard(session, complaint)
+      assert [%{"type" => "tool_result", "call_id" => "1", "error" => "m"}] = sent(effects)
+      assert [{:note, :error, _text}] = effects -- Enum.filter(effects, &match?({:send, _}, &1))
+    end
+
+    test "end with their run" do
+      {session, id, _} = open(Session.new(), :run)
+      {session, _} = heard(session, call(id, "1"))
+      {_session, effects} = heard(session, result(id, "x"))
+      assert [{:settled, _, _}, {:drop_call, "1"}] = effects
+    end
+  end
+
+  describe "an agent" do
+    test "is created once, ahead of the run that brings it" do
+      {session, run, effects} = open(Session.new(), :run, agent: agent("one"))
+      assert [%{"type" => "create_agent", "id" => create, "replace" => true}, %{"id" => ^run}] = sent(effects)
+      assert create != run
+      {_session, next, effects} = open(session, :run, agent: agent("one"))
+      assert [%{"id" => ^next}] = sent(effects)
+    end
+
+    test "that has changed is created again" do
+      {session, _run, _} = open(Session.new(), :run, agent: agent("one"))
+      {_session, _run, effects} = open(session, :run, agent: agent("two"))
+      assert [%{"type" => "create_agent", "instructions" => "two"}, _run] = sent(effects)
+    end
+
+    test "that is refused fails the runs behind it, and is created anew by the next" do
+      {session, run, effects} = open(Session.new(), :run, agent: agent("one"))
+      [%{"id" => create}, _run] = sent(effects)
+      {session, other, _} = open(session, :run, agent_id: "a")
+      {session, effects} = heard(session, error(create, "InvalidAgent"))
+      outcomes = for {id, {:error, %Error{reason: :invalid_agent}}} <- settled(effects), do: id
+      assert Enum.sort(outcomes) == Enum.sort([create, run, other])
+
+      assert Enum.sort(for %{"type" => "cancel", "target" => id} <- sent(effects), do: id) ==
+               Enum.sort([run, other])
+
+      {_session, _run, effects} = open(session, :run, agent: agent("one"))
+      assert [%{"type" => "create_agent"}, _run] = sent(effects)
+    end
+
+    test "that the worker does not have after all is created by the next run" do
+      {session, run, _} = open(Session.new(), :run, agent: agent("one"))
+      {session, _} = heard(session, error(run, "AgentNotFound"))
+      {_session, _run, effects} = open(session, :run, agent: agent("one"))
+      assert [%{"type" => "create_agent"}, _run] = sent(effects)
+    end
+  end
+
+  describe "the end" do
+    test "of a draining session: runs are refused, commands are not" do
+      {session, effects} = Session.drain(Session.new(), 100)
+      assert [%{"type" => "shutdown", "grace_ms" => 100}] = sent(effects)
+      {session, run, effects} = open(session, :run)
+      assert [{^run, {:error, %Error{reason: :shutting_down}}}] = settled(effects)
+      {_session, ping, effects} = open(session, :command)
+      assert [%{"id" => ^ping}] = sent(effects)
+    end
+
+    test "settles everybody once, but for whom was settled before" do
+      {session, one, _} = open(Session.new(), :run)
+      {session, two, _} = open(session, :command)
+      {session, left, _} = open(session, :run)
+      {session, _} = Session.abandon(session, left, Error.new(:abandoned))
+      error = Error.new(:worker_exited)
+      {session, effects} = Session.close(session, error)
+      assert for({id, {:error, ^error}} <- settled(effects), id in [one, two, left], do: id) == [one, two]
+      assert {_session, []} = Session.close(session, error)
+      {_session, late, effects} = open(session, :run)
+      assert [{^late, {:error, %Error{reason: :worker_exited}}}] = settled(effects)
+    end
+  end
+
+  test "what is no protocol is a fault" do
+    for text <- [
+          "",
+          "[]",
+          "{}",
+          ~s({"type": 1}),
+          ~s({"type": "result"}),
+          ~s({"type": "ready", "protocol": 2})
+        ] do
+      assert {_session, [{:fault, %Error{reason: :protocol_violation}}]} =
+               Session.receive_frame(Session.new(), text)
+    end
+  end
+
+  test "what a later version may say is passed over" do
+    {session, id, _} = open(Session.new(), :stream)
+    assert {_session, [{:note, :debug, _text}]} = heard(session, %{type: "news"})
+    assert {^session, []} = heard(session, %{type: "chunk", id: id, seq: 0, step: 1, kind: "smell", data: 1})
+    chunk = %{type: "chunk", id: id, seq: 0, step: 1, kind: "text", data: "a", colour: "red"}
+    assert {_session, [{:chunk, _request, %Chunk{kind: :text, data: "a"}}]} = heard(session, chunk)
+  end
+
+  describe "whatever happens, in whatever order" do
+    # The model: which requests nobody has been told of yet. Every step is one that a caller, a worker or a clock may take.
+    test "each request is settled once, ids are never used twice, and nothing follows an end" do
+      for seed <- 1..200 do
+        Random.with_seed(seed, fn ->
+          play(%{session: Session.new(), waiting: MapSet.new(), told: MapSet.new()}, 80)
+        end)
+      end
+    end
+
+    defp play(state, 0) do
+      state = take(state, Session.close(state.session, Error.new(:worker_exited)))
+      assert MapSet.size(state.waiting) == 0
+    end
+
+    defp play(state, steps),
+      do:
+        state
+        |> move(Random.one_of([:open, :open, :hear, :hear, :hear, :abandon, :answer]))
+        |> play(steps - 1)
+
+    defp move(state, :open) do
+      {id, session} = Session.reserve(state.session)
+      kind = Random.one_of([:run, :stream, :command, :create])
+      agent = if kind != :command, do: agent(Random.one_of(["one", "two"]))
+
+      request =
+        Request.new(kind, Command.new!("any"),
+          id: id,
+          agent_id: "a",
+          agent: agent,
+          ref: make_ref(),
+          sink: {:test, id}
+        )
+
+      take(%{state | waiting: MapSet.put(state.waiting, id)}, Session.open(session, request))
+    end
+
+    defp move(state, :hear), do: take(state, heard(state.session, event(some_id(state))))
+
+    defp move(state, :abandon),
+      do: take(state, Session.abandon(state.session, some_id(state), Error.new(:owner_timeout)))
+
+    defp move(state, :answer) do
+      take(state, Session.answer(state.session, some_id(state), Random.one_of(["1", "2"]), %{"result" => 1}))
+    end
+
+    # Any id that was ever given, or was not.
+    defp some_id(state), do: :rand.uniform(state.session.next_id)
+
+    defp event(id) do
+      Random.one_of([
+        result(id, "x"),
+        error(id, Random.one_of(["Cancelled", "InvalidAgent", "AgentNotFound", "NeverHeardOf"])),
+        call(id, Random.one_of(["1", "2"])),
+        %{type: "tool_cancel", id: id, call_id: "1", reason: "finished"},
+        %{type: "chunk", id: id, seq: 0, step: 1, kind: "text", data: "x"},
+        %{type: "log", level: "info", message: "x", id: id}
+      ])
+    end
+
+    defp take(state, {session, effects}), do: Enum.reduce(effects, %{state | session: session}, &check/2)
+
+    defp check({:settled, %{sink: {:test, id}}, _outcome}, state) do
+      assert id in state.waiting and id not in state.told
+      %{state | waiting: MapSet.delete(state.waiting, id), told: MapSet.put(state.told, id)}
+    end
+
+    defp check({kind, %{sink: {:test, id}}, _more}, state) when kind in [:chunk, :call] do
+      assert id in state.waiting
+      state
+    end
+
+    defp check({:send, frame}, state) do
+      {:ok, %{"id" => id}} = frame |> IO.iodata_to_binary() |> Codec.decode()
+      assert id < state.session.next_id
+      state
+    end
+
+    defp check({:fault, error}, _state), do: flunk(error.message)
+    defp check(_of_our_own, state), do: state
+  end
+end
