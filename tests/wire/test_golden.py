@@ -9,6 +9,7 @@ import pytest
 
 from axon_port.wire import codec
 from axon_port.wire.commands import COMMANDS, parse_command
+from axon_port.wire.errors import ERROR_TYPES
 from axon_port.wire.framing import FrameDecoder, encode_frame
 from axon_port.wire.schema import protocol_schema
 from tests.kit import REPOSITORY
@@ -56,3 +57,7 @@ def test_what_a_golden_frame_means_is_written_so_that_it_is_read_again(name: str
 
 def test_every_command_has_a_golden_frame() -> None:
     assert {value["type"] for _frame, value in GOLDEN.values()} >= set(COMMANDS)
+
+
+def test_every_error_type_has_a_golden_frame() -> None:
+    assert {value.get("error_type") for _frame, value in GOLDEN.values()} >= set(ERROR_TYPES)

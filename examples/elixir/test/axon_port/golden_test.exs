@@ -46,6 +46,15 @@ defmodule AxonPort.GoldenTest do
     end
   end
 
+  for {name, _frame, %{"error_type" => type}} <- @golden do
+    test "#{name} has a reason of its own" do
+      assert %AxonPort.Error{reason: reason, error_type: unquote(type)} =
+               AxonPort.Error.from_frame(value(unquote(name)))
+
+      assert AxonPort.Error.reasons()[reason] == unquote(type)
+    end
+  end
+
   defp value(name), do: Enum.find_value(@golden, fn {known, _frame, value} -> known == name && value end)
 
   # A session with the run and the stream that the golden events are about.

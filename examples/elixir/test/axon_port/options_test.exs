@@ -1,0 +1,67 @@
+defmodule AxonPort.OptionsTest do
+  use ExUnit.Case, async: true
+
+  alias AxonPort.{Error, Options}
+
+  @wrong [
+    colour: :red,
+    command: [],
+    command: "axon-port",
+    args: [1],
+    env: [{"A", 1}],
+    env: ["A"],
+    cd: 1,
+    stderr: :null,
+    log_level: :notice,
+    allow_import: "shop",
+    max_frame_bytes: 0,
+    max_inflight: 1.5,
+    ready_timeout: :infinity,
+    grace: -1,
+    on_ready: :me
+  ]
+
+  for {key, value} <- @wrong do
+    test "#{inspect(key)} cannot be #{inspect(value)}" do
+      wrong = [{unquote(key), unquote(Macro.escape(value))}]
+      assert_raise ArgumentError, ~r/#{unquote(key)}/, fn -> Options.new(wrong) end
+    end
+  end
+
+  test "nil is as if it were not there" do
+    assert Options.new(cd: nil, grace: nil) == %Options{}
+  end
+
+  test "options become the worker's arguments" do
+    options =
+      Options.new(
+        command: ["sh", "first"],
+        args: ["last"],
+        max_frame_bytes: 1000,
+        max_inflight: 2,
+        log_level: :debug,
+        allow_import: ["shop", "store"],
+        allow_capability: ["MCP"]
+      )
+
+    assert {:ok, program, arguments} = Options.command_line(options)
+    assert Path.basename(program) == "sh"
+    assert hd(arguments) == "first" and List.last(arguments) == "last"
+
+    assert Enum.chunk_every(Enum.slice(arguments, 1..-2//1), 2) |> Enum.sort() == [
+             ["--allow-capability", "MCP"],
+             ["--allow-import", "shop"],
+             ["--allow-import", "store"],
+             ["--log-level", "debug"],
+             ["--max-frame-bytes", "1000"],
+             ["--max-inflight", "2"]
+           ]
+  end
+
+  test "a program that there is not is told by name" do
+    assert {:error, %Error{reason: :worker_not_started, message: message}} =
+             Options.command_line(Options.new(command: ["no-such-program"]))
+
+    assert message =~ "no-such-program"
+  end
+end

@@ -1,0 +1,111 @@
+defmodule AxonPort.TelemetryTest do
+  # Handlers hear of everything on this node: these tests are alone with it.
+  use ExUnit.Case, async: false
+
+  import AxonPort.RealWorker
+  import ExUnit.CaptureLog
+
+  alias AxonPort.{Result, Telemetry}
+
+  @patience AxonPort.RealWorker.patience()
+
+  setup_all do
+    %{worker: start_worker()}
+  end
+
+  setup do
+    test = self()
+    handler = make_ref()
+
+    :ok =
+      Telemetry.attach(
+        handler,
+        Telemetry.events(),
+        fn event, m, meta, pid -> send(pid, {event, m, meta}) end,
+        test
+      )
+
+    on_exit(fn -> Telemetry.detach(handler) end)
+    %{handler: handler}
+  end
+
+  defp script(turns, tools \\ []), do: scripted("measured", turns, tools: tools)
+
+  # The event of this kind and phase that this test waits for.
+  defp assert_event(kind, phase) do
+    assert_receive {[:axon_port, ^kind, ^phase], measurements, metadata}, @patience
+    {measurements, metadata}
+  end
+
+  test "a run with a tool tells of both, and what it cost", %{worker: worker} do
+    tool = [name: "look", run: fn _args -> {:ok, 1} end]
+
+    {:ok, _} =
+      AxonPort.run_sync(worker, script([%{tool_calls: [%{name: "look"}]}, %{text: "x"}], [tool]), "go")
+
+    {%{system_time: _}, %{agent_id: "measured", ref: ref}} = assert_event(:run, :start)
+    {_, %{tool: "look", call_id: call_id, ref: ^ref}} = assert_event(:tool, :start)
+    {%{duration: _}, %{tool: "look", call_id: ^call_id}} = assert_event(:tool, :stop)
+    {measurements, %{ref: ^ref, worker: ^worker}} = assert_event(:run, :stop)
+
+    assert %{duration: _, requests: 2, tool_calls: 1, input_tokens: input, output_tokens: output} =
+             measurements
+
+    assert input > 0 and output > 0
+    refute_received {[:axon_port, :run, _], _, _}
+  end
+
+  test "what fails is an exception with its reason", %{worker: worker} do
+    tool = [name: "look", run: fn _args -> {:error, "gone"} end]
+    agent = script([%{tool_calls: [%{name: "look"}]}], [tool])
+    {:error, _} = AxonPort.run_sync(worker, agent, "go")
+    {_, %{reason: "gone"}} = assert_event(:tool, :exception)
+    {%{duration: _}, %{reason: :tool_error, error_type: "ToolError"}} = assert_event(:run, :exception)
+  end
+
+  test "a stream that is left ends as abandoned, its tool as cancelled", %{worker: worker} do
+    test = self()
+    tool = [name: "wait", run: fn _args -> send(test, :called) && receive(do: (:never -> {:ok, 1})) end]
+    agent = script([%{chunks: ["a"], tool_calls: [%{name: "wait"}]}], [tool])
+    events = AxonPort.run_stream(worker, agent, "go", events: [:text, :tool_call])
+    assert [%AxonPort.Chunk{}] = Enum.take(events, 1)
+    {_, %{reason: :abandoned}} = assert_event(:stream, :exception)
+
+    receive do
+      {[:axon_port, :tool, :start], _, _} ->
+        assert {_, %{reason: :cancelled}} = assert_event(:tool, :exception)
+    after
+      # Left before the tool was called.
+      0 -> :ok
+    end
+  end
+
+  test "a worker that is stopped has stopped, one that is killed has failed" do
+    stopped = start_worker()
+    {_, %{worker: ^stopped}} = assert_event(:worker, :start)
+    killed = start_worker()
+    {_, %{worker: ^killed}} = assert_event(:worker, :start)
+    GenServer.stop(stopped)
+    {%{duration: _}, %{worker: ^stopped}} = assert_event(:worker, :stop)
+    signal(os_pid(killed), "KILL")
+    {_, %{worker: ^killed, reason: {:shutdown, {:worker_exited, 137}}}} = assert_event(:worker, :exception)
+  end
+
+  test "a handler that raises is detached, and the run does not mind", %{worker: worker} do
+    :ok = Telemetry.attach(:bad, [[:axon_port, :run, :start]], fn _, _, _, _ -> raise "no" end)
+    agent = script([%{text: "x"}])
+
+    log =
+      capture_log(fn ->
+        assert {:ok, %Result{}} = AxonPort.run_sync(worker, agent, "go")
+        assert {:ok, %Result{}} = AxonPort.run_sync(worker, agent, "go")
+      end)
+
+    assert [_once, _message] = String.split(log, ":bad")
+    assert {:error, :not_found} = Telemetry.detach(:bad)
+  end
+
+  test "a handler is attached once", %{handler: handler} do
+    assert {:error, :already_exists} = Telemetry.attach(handler, Telemetry.events(), fn _, _, _, _ -> :ok end)
+  end
+end
