@@ -3,7 +3,7 @@ defmodule AxonPort.WorkerTest do
 
   import AxonPort.RealWorker
 
-  alias AxonPort.{Chunk, Error, Result}
+  alias AxonPort.{Chunk, Error, Result, Worker}
 
   @patience AxonPort.RealWorker.patience()
 
@@ -45,6 +45,110 @@ defmodule AxonPort.WorkerTest do
     assert {:ok, true} = AxonPort.cancel(worker, ref)
     assert_receive {:axon_port, ^ref, {:error, %Error{reason: :cancelled}}}, @patience
     assert {:ok, false} = AxonPort.cancel(worker, ref)
+  end
+
+  test "a stream in the background keeps to the credit that it is given", %{worker: worker} do
+    {:ok, _} = AxonPort.create_agent(worker, scripted("creditor", [%{chunks: ["a", "b", "c"]}]))
+    {:ok, ref} = AxonPort.run(worker, "creditor", "go", stream: true, credit: 1)
+    assert_receive {:axon_port, ^ref, {:chunk, %Chunk{seq: 0, data: "a"}}}, @patience
+    # The pong comes after whatever was sent before it.
+    {:ok, _pong} = AxonPort.ping(worker, timeout: @patience)
+    refute_received {:axon_port, ^ref, _}
+    :ok = AxonPort.credit(worker, ref, 10)
+    assert_receive {:axon_port, ^ref, {:chunk, %Chunk{seq: 1}}}, @patience
+    assert_receive {:axon_port, ^ref, {:result, %Result{output: "abc"}}}, @patience
+    assert :ok = AxonPort.credit(worker, ref, 10)
+  end
+
+  test "a stream begins when it is enumerated, and anew each time", %{worker: worker} do
+    stream = AxonPort.run_stream(worker, scripted("lazy", [%{text: "x"}]), "go")
+    {:ok, agents} = AxonPort.list_agents(worker)
+    refute "lazy" in Enum.map(agents, & &1["agent_id"])
+    assert [%Result{run_id: one}] = Enum.take(stream, -1)
+    assert [%Result{run_id: other}] = Enum.take(stream, -1)
+    assert one != other
+  end
+
+  test "a stream that is left cancels its run and leaves no message", %{worker: worker} do
+    agent = scripted("left", [%{chunks: ["a", "b"], chunk_delay_ms: 3_600_000}])
+    assert [%Chunk{data: "a"}] = worker |> AxonPort.run_stream(agent, "go") |> Enum.take(1)
+    assert_no_runs(worker)
+    assert {:messages, []} = Process.info(self(), :messages)
+  end
+
+  test "a stream of a run that fails raises its error", %{worker: worker} do
+    agent = scripted("failing", [%{error: %{status: 429, retry_after_ms: 7}}])
+    error = assert_raise Error, fn -> worker |> AxonPort.run_stream(agent, "go") |> Enum.to_list() end
+    assert %{reason: :model_http_error, retryable: true, retry_after_ms: 7} = error
+  end
+
+  test "a caller that dies has its run cancelled, however it asked", %{worker: worker} do
+    agent = scripted("endless", [%{text: "x", delay_ms: 3_600_000}])
+
+    asking = [
+      fn -> AxonPort.run_sync(worker, agent, "go") end,
+      fn -> {:ok, _ref} = AxonPort.run(worker, agent, "go") && receive(do: (:never -> :ok)) end,
+      fn -> worker |> AxonPort.run_stream(agent, "go") |> Enum.to_list() end
+    ]
+
+    callers = for ask <- asking, do: spawn(ask)
+    eventually(fn -> Worker.info(worker).inflight == 3 end, "not all runs are under way")
+    for caller <- callers, do: Process.exit(caller, :kill)
+    assert_no_runs(worker)
+  end
+
+  test "a run that takes too long ends with what it has", %{worker: worker} do
+    agent = scripted("dawdling", [%{text: "x", delay_ms: 3_600_000}])
+    assert {:error, %Error{reason: :timeout} = error} = AxonPort.run_sync(worker, agent, "go", timeout: 50)
+    assert Error.retryable?(error) and is_list(error.messages) and is_map(error.usage)
+  end
+
+  test "what is enqueued reaches a run under way", %{worker: worker} do
+    test = self()
+    tool = [name: "wait", run: fn _args -> send(test, {:tool, self()}) && receive(do: (:go -> {:ok, 1})) end]
+    agent = scripted("open", [%{tool_calls: [%{name: "wait"}]}, %{text: "x"}], tools: [tool])
+    {:ok, ref} = AxonPort.run(worker, agent, "go")
+    assert_receive {:tool, tool}, @patience
+    assert {:ok, true} = AxonPort.enqueue(worker, ref, "and be brief")
+    send(tool, :go)
+    assert_receive {:axon_port, ^ref, {:result, %Result{messages: messages}}}, @patience
+    assert inspect(messages, limit: :infinity) =~ "and be brief"
+    assert {:ok, false} = AxonPort.enqueue(worker, ref, "too late")
+  end
+
+  test "an option that there is not, and what is no agent, raise", %{worker: worker} do
+    assert_raise ArgumentError, ~r/:colour/, fn -> AxonPort.run_sync(worker, "poet", "go", colour: 1) end
+    assert_raise ArgumentError, ~r/:credit/, fn -> AxonPort.run_sync(worker, "poet", "go", credit: 1) end
+    assert_raise ArgumentError, fn -> AxonPort.run_sync(worker, Enum, "go") end
+    assert_raise ArgumentError, fn -> AxonPort.run_stream(worker, "poet", "go", window: 0) end
+  end
+
+  test "what has no form in JSON is an error of the caller's alone", %{worker: worker} do
+    assert {:error, %Error{reason: :unencodable}} = AxonPort.run_sync(worker, "poet", <<255>>)
+    assert {:error, %Error{reason: :unencodable}} = AxonPort.run(worker, "poet", "go", deps: %{pid: self()})
+  end
+
+  test "a prompt longer than a frame is refused, and the worker goes on" do
+    worker = start_worker(max_frame_bytes: 2000)
+    agent = scripted("short", [%{text: "x"}])
+    long = String.duplicate("x", 2000)
+    assert {:error, %Error{reason: :frame_too_large}} = AxonPort.run_sync(worker, agent, long)
+    assert {:ok, %Result{output: "x"}} = AxonPort.run_sync(worker, agent, "go", messages: :none)
+  end
+
+  test "a name without a worker is an error" do
+    assert {:error, %Error{reason: :not_ready}} = AxonPort.run_sync(:nobody, "poet", "go")
+    assert {:error, %Error{reason: :not_ready}} = AxonPort.ping(:nobody)
+    assert_raise Error, fn -> :nobody |> AxonPort.run_stream("poet", "go") |> Enum.to_list() end
+  end
+
+  defp assert_no_runs(worker) do
+    eventually(
+      fn -> match?({:ok, %{"inflight" => 0}}, AxonPort.ping(worker, timeout: @patience)) end,
+      "runs go on"
+    )
+
+    assert %{inflight: 0, calls: 0} = Worker.info(worker)
   end
 
   test "a worker that is killed leaves nobody waiting" do
