@@ -117,17 +117,20 @@ defmodule AxonPort.ToolsTest do
 
   test "a run ends with calls open, and is carried on with their results", %{worker: worker} do
     tool = [name: "act", handler: :deferred, parameters: %{n: :integer}]
+    tool = [name: "act", handler: :deferred, parameters: %{n: :integer}]
     agent = calling("deferred", tool)
 
     assert {:ok, %Result{status: :deferred, output: nil} = open} =
              AxonPort.run_sync(worker, agent, "go", messages: :all)
 
     assert %{"calls" => [%{"name" => "act", "args" => %{"n" => 3}, "call_id" => call_id}]} = open.deferred
-    results = %{call_id => %{result: 9}}
-    carried = [history: open.messages, deferred_results: results, messages: :all]
+
+    # Each run plays its script from the first turn on.
+    rest = scripted("deferred", [%{text: "done"}], tools: [tool])
+    carried = [history: open.messages, deferred_results: %{call_id => %{result: 9}}, messages: :all]
 
     assert {:ok, %Result{status: :complete, output: "done"} = result} =
-             AxonPort.run_sync(worker, agent, nil, carried)
+             AxonPort.run_sync(worker, rest, nil, carried)
 
     assert 9 in told(result)
   end
