@@ -1,6 +1,6 @@
 defmodule AxonPort.ProofTest do
   @moduledoc "What the whole is for: nothing is lost under load, nobody is told twice, no mailbox grows."
-  use ExUnit.Case, async: false
+  use ExUnit.Case, async: true
 
   import AxonPort.RealWorker
 

@@ -117,7 +117,6 @@ defmodule AxonPort.ToolsTest do
 
   test "a run ends with calls open, and is carried on with their results", %{worker: worker} do
     tool = [name: "act", handler: :deferred, parameters: %{n: :integer}]
-    tool = [name: "act", handler: :deferred, parameters: %{n: :integer}]
     agent = calling("deferred", tool)
 
     assert {:ok, %Result{status: :deferred, output: nil} = open} =
