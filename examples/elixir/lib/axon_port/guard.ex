@@ -95,18 +95,21 @@ defmodule AxonPort.Guard do
   defp start(state) do
     load = :atomics.new(1, [])
 
-    case Worker.start_link(%{state.options | on_ready: self(), load: load}) do
+    case Worker.start_link(%{state.options | guard: self(), load: load}) do
       {:ok, worker} -> %{state | worker: {worker, load}}
       {:error, reason} -> again(state, reason)
     end
   end
 
   @impl true
+  def handle_info({:axon_port_started, worker, os_pid}, %{worker: {worker, _load}} = state) do
+    {:noreply, %{state | os_pid: os_pid}}
+  end
+
   def handle_info({:axon_port_ready, worker, info}, %{worker: {worker, load}} = state) do
     :ok = Pool.join(state.pool, worker, load, info["limits"]["max_inflight"])
     Process.send_after(self(), {:stable, worker}, state.stable)
-    Process.send_after(self(), {:check, worker}, state.health.interval)
-    {:noreply, %{state | os_pid: info["pid"]}}
+    {:noreply, check_later(state)}
   end
 
   def handle_info({:EXIT, worker, reason}, %{worker: {worker, _load}} = state) do
@@ -137,8 +140,8 @@ defmodule AxonPort.Guard do
   def handle_info(message, %{ping: ping} = state) when ping != nil do
     case :gen_server.check_response(message, ping) do
       {:reply, {:ok, pong}} -> {:noreply, judge(%{state | ping: nil}, pong)}
-      # It is going down; its exit says why.
-      {:reply, {:error, _error}} -> {:noreply, %{state | ping: nil}}
+      {:reply, {:error, _error}} -> {:noreply, check_later(%{state | ping: nil})}
+      # It has died; its exit says why.
       {:error, {_reason, _worker}} -> {:noreply, %{state | ping: nil}}
       :no_reply -> {:noreply, state}
     end
@@ -173,9 +176,15 @@ defmodule AxonPort.Guard do
 
   defp judge(%{worker: {worker, _load}} = state, _pong) do
     Worker.recount(worker)
+    check_later(state)
+  end
+
+  defp check_later(%{worker: {worker, _load}} = state) do
     Process.send_after(self(), {:check, worker}, state.health.interval)
     state
   end
+
+  defp check_later(%{worker: nil} = state), do: state
 
   defp give_up(%{worker: {worker, _load}} = state, why) do
     Logger.error("worker #{state.os_pid} of #{inspect(state.pool)} #{why}: it is killed")

@@ -33,7 +33,7 @@ defmodule AxonPort.Options do
     :max_tool_calls,
     :task_supervisor,
     :name,
-    :on_ready,
+    :guard,
     :load,
     args: [],
     env: [],
@@ -46,8 +46,8 @@ defmodule AxonPort.Options do
   ]
 
   @typedoc """
-  `on_ready` is a process that is sent `{:axon_port_ready, worker, info}`; `load` counts the runs under way. Both are
-  the pool's.
+  `guard` is a process that is sent `{:axon_port_started, worker, os_pid}` and `{:axon_port_ready, worker, info}`; `load`
+  counts the runs under way. Both are the pool's.
   """
   @type t :: %__MODULE__{
           command: [String.t(), ...] | nil,
@@ -66,7 +66,7 @@ defmodule AxonPort.Options do
           max_queued_bytes: pos_integer,
           task_supervisor: Supervisor.supervisor() | nil,
           name: GenServer.name() | nil,
-          on_ready: pid | nil,
+          guard: pid | nil,
           load: :atomics.atomics_ref() | nil
         }
 
@@ -93,7 +93,7 @@ defmodule AxonPort.Options do
   defp valid?(:log_level, value), do: value in @levels
   defp valid?(:grace, value), do: is_integer(value) and value >= 0
   defp valid?(key, _value) when key in [:task_supervisor, :name, :load], do: true
-  defp valid?(:on_ready, value), do: is_pid(value)
+  defp valid?(:guard, value), do: is_pid(value)
   defp valid?(_number, value), do: is_integer(value) and value > 0
 
   defp strings?(value), do: is_list(value) and Enum.all?(value, &is_binary/1)

@@ -154,7 +154,7 @@ defmodule AxonPort.Worker do
 
   @doc """
   Sets the counter of load to what is really under way: whoever was counted and died before he could ask is counted no
-  more.
+  more. Who is on his way at this moment is not counted either, which the next time mends.
   """
   @spec recount(server) :: :ok
   def recount(worker), do: GenServer.cast(worker, :recount)
@@ -171,6 +171,8 @@ defmodule AxonPort.Worker do
 
     with {:ok, task_supervisor} <- task_supervisor(options),
          {:ok, port, os_pid} <- OSProcess.open(options) do
+      tell_guard(options, {:axon_port_started, self(), os_pid})
+
       {:ok,
        %__MODULE__{
          options: options,
@@ -188,6 +190,9 @@ defmodule AxonPort.Worker do
 
   defp task_supervisor(%Options{task_supervisor: nil}), do: Task.Supervisor.start_link()
   defp task_supervisor(%Options{task_supervisor: supervisor}), do: {:ok, supervisor}
+
+  defp tell_guard(%Options{guard: nil}, _message), do: :ok
+  defp tell_guard(%Options{guard: guard}, message), do: send(guard, message)
 
   @impl true
   def handle_call({:request, request}, from, state) do
@@ -326,7 +331,8 @@ defmodule AxonPort.Worker do
     state = %{state | session: session}
     request = watch(%{request | id: id, started_at: Report.run_started(request)})
 
-    if OSProcess.queued(state.port) > state.options.max_queued_bytes do
+    # Pings and the like are small, and somebody has to be able to ask how it is.
+    if Request.run?(request) and OSProcess.queued(state.port) > state.options.max_queued_bytes do
       error = Error.new(:overloaded, "the worker does not read what is sent to it")
       act({:settled, request, {:error, error}}, state)
     else
@@ -389,7 +395,7 @@ defmodule AxonPort.Worker do
   defp act({:ready, info}, state) do
     Process.cancel_timer(state.ready_timer)
     for from <- state.waiting, do: GenServer.reply(from, {:ok, info})
-    if state.options.on_ready, do: send(state.options.on_ready, {:axon_port_ready, self(), info})
+    tell_guard(state.options, {:axon_port_ready, self(), info})
     %{state | info: info, waiting: []}
   end
 

@@ -162,6 +162,20 @@ defmodule AxonPort.MisbehavingTest do
       replaced(pool)
     end
 
+    test "replaces one that does not read, when it does not answer" do
+      pool = start_ill(:deaf, health: [interval: 10, timeout: 500])
+      replaced(pool)
+    end
+
+    test "ends one that is deaf from the start, when its owner is killed" do
+      pool = start_ill(:never_ready, ready_timeout: @patience)
+      [{_, guard, _, _}] = DynamicSupervisor.which_children(Module.concat(pool, Guards))
+      {worker, _load} = :sys.get_state(guard).worker
+      os_pid = os_pid(worker)
+      Process.exit(worker, :kill)
+      assert_gone(os_pid)
+    end
+
     test "tells its callers when none becomes ready, and goes on trying" do
       pool = start_ill(:exits_at_once, ready_timeout: 300)
       assert {:error, %Error{reason: :not_ready, retryable: true}} = AxonPort.run_sync(pool, "agent", "go")

@@ -18,7 +18,7 @@ defmodule AxonPort.OptionsTest do
     max_inflight: 1.5,
     ready_timeout: :infinity,
     grace: -1,
-    on_ready: :me
+    guard: :me
   ]
 
   for {key, value} <- @wrong do
