@@ -147,7 +147,33 @@ scene(wait_blocked) ->
     create(Port, <<"stuck">>, [#{tool_calls => [#{name => spin}]}], [Handler]),
     run(Port, 1, <<"stuck">>),
     {<<"stdout">>, <<"spinning">>} = log_line(Port),
-    on_word(Port, fun() -> ok end).
+    on_word(Port, fun() -> ok end);
+
+%% Workers in every state at once: hardly begun, importing, at work, with 800 open calls; then a death of the parent.
+scene(crowd) ->
+    Size = list_to_integer(os:getenv("CROWD")),
+    Main = self(),
+    Owner = spawn(fun() -> Main ! {crowd, crowd(Size)}, receive never -> ok end end),
+    Ports = receive {crowd, Opened} -> Opened after ?DEADLINE -> error(no_crowd) end,
+    [begin {os_pid, Pid} = erlang:port_info(Port, os_pid), io:format("worker ~b~n", [Pid]) end || Port <- Ports],
+    io:format("crowd~n"),
+    case io:get_line("") of
+        "kill\n" -> exit(Owner, kill);
+        "halt\n" -> halt(0);
+        "stay\n" -> ok
+    end,
+    "end\n" = io:get_line("").
+
+crowd(Size) ->
+    lists:append([[spawn_worker([], []), open(), busy(open()), calling(open(["--max-tool-calls", "800"], []))]
+                  || _ <- lists:seq(1, Size)]).
+
+calling(Port) ->
+    create(Port, <<"eager">>, [#{tool_calls => [#{name => double, args => #{n => N}} || N <- lists:seq(1, 800)]}],
+           [tool(double)]),
+    run(Port, <<"calls">>, <<"eager">>),
+    [await(Port, <<"tool_call">>, <<"calls">>) || _ <- lists:seq(1, 800)],
+    Port.
 
 %% A worker with a tool call, a stream without credit and a slow model under way.
 busy(Port) ->

@@ -5,8 +5,8 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -44,6 +44,15 @@ class Beam:
         assert line.startswith("worker "), line + self.process.stdout.read()
         return int(line.split()[1])
 
+    def crowd(self) -> list[int]:
+        """The process numbers of the workers that the scene has opened."""
+        pids: list[int] = []
+        assert self.process.stdout is not None
+        while (line := self.process.stdout.readline()) != "crowd\n":
+            assert line.startswith("worker "), line + self.process.stdout.read()
+            pids.append(int(line.split()[1]))
+        return pids
+
     def ended(self) -> None:
         """The scene has ended and all of it was right."""
         assert self.process.stdout is not None
@@ -53,9 +62,9 @@ class Beam:
 
 
 @contextmanager
-def playing(scene: str, compiled: Path) -> Generator[Beam]:
+def playing(scene: str, compiled: Path, **variables: str) -> Generator[Beam]:
     """A node with a deadline: a scene that hangs is killed, and its output ends."""
-    env = environment(WORKER_PYTHON=sys.executable, ERL_CRASH_DUMP_SECONDS="0")
+    env = environment(WORKER_PYTHON=sys.executable, ERL_CRASH_DUMP_SECONDS="0", **variables)
     env["PYTHONPATH"] += f"{os.pathsep}{HERE}"
     command = [needed("erl"), "-noshell", "-pa", str(compiled), "-run", "port_scenes", "main", scene]
     with subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
@@ -149,7 +158,9 @@ def test_a_worker_terminated_twice_goes_at_once(compiled: Path) -> None:
 
 @pytest.mark.parametrize("scene", ["close_idle", "close_busy", "owner_killed"])
 def test_a_worker_goes_when_its_port_is_closed(scene: str, compiled: Path) -> None:
-    """clause: LIFE-STDOUT"""
+    """clause: LIFE-STDOUT
+    fault: D31
+    """
     with playing(scene, compiled) as beam:
         with watched(beam.worker()):
             beam.say("go")
@@ -164,3 +175,58 @@ def test_a_worker_goes_when_its_node_is_killed(scene: str, compiled: Path) -> No
     """
     with playing(scene, compiled) as beam, watched(beam.worker()):
         os.kill(beam.process.pid, signal.SIGKILL)
+
+
+CROWD = int(os.environ.get("CROWD", "1"))
+"""Workers of each state at each death of the parent. A thousand cycles are `CROWD=42`, for whoever has the time."""
+
+DEATHS: dict[str, Callable[[Beam], None]] = {
+    "its owner is killed": lambda beam: beam.say("kill"),
+    "the node halts": lambda beam: beam.say("halt"),
+    "the node gets SIGTERM": lambda beam: beam.process.terminate(),
+    "the node gets SIGINT": lambda beam: beam.process.send_signal(signal.SIGINT),
+    "the node is killed": lambda beam: beam.process.kill(),
+}
+
+
+@pytest.mark.parametrize("death", DEATHS)
+def test_none_of_a_crowd_is_left_whatever_its_parent_dies_of(death: str, compiled: Path) -> None:
+    """Hardly begun, importing, with a stream, a call and a slow model under way, with 800 open calls.
+
+    clause: LIFE-STDOUT
+    fault: D31
+    """
+    with playing("crowd", compiled, CROWD=str(CROWD), ERL_FLAGS="+Bd") as beam, ExitStack() as all_gone:
+        for pid in beam.crowd():
+            all_gone.enter_context(watched(pid))
+        DEATHS[death](beam)
+
+
+def test_a_worker_whose_pipes_somebody_else_holds_notices_that_its_node_was_killed(compiled: Path) -> None:
+    """Its input does not end, and its output has a reader.
+
+    clause: LIFE-PARENT
+    fault: D32
+    """
+    with playing("wait_idle", compiled) as beam, ExitStack() as held:
+        pid = beam.worker()
+        for link in _shared_pipes(pid, beam.process.pid):
+            held.callback(os.close, os.open(link, os.O_RDWR))
+        with watched(pid):
+            os.kill(beam.process.pid, signal.SIGKILL)
+
+
+def _shared_pipes(pid: int, other: int) -> list[Path]:
+    """The descriptors of a process, as files, that are pipes which it shares with another."""
+    ours, theirs = _pipes(pid), set(_pipes(other).values())
+    found = [entry for entry, link in ours.items() if link in theirs]
+    assert len(found) >= 2
+    return found
+
+
+def _pipes(pid: int) -> dict[Path, str]:
+    found: dict[Path, str] = {}
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed meanwhile
+            found[entry] = os.readlink(entry)
+    return {entry: link for entry, link in found.items() if link.startswith("pipe:")}
