@@ -19,6 +19,35 @@ defmodule AxonPort.ReadmeTest do
     assert output =~ "Take a coat."
   end
 
+  test "every example is Elixir" do
+    for [_all, code] <- Regex.scan(~r/^```elixir\n(.*?)^```$/ms, @readme), do: Code.string_to_quoted!(code)
+  end
+
+  test "the struct with a schema has one" do
+    [code] = Regex.run(~r/^defmodule Shop\.Answer do\n.*?^end$/ms, @readme)
+    Code.eval_string("defmodule Shop.Line do use AxonPort.Schema; schema do field :count, :integer end end")
+    Code.eval_string(code)
+
+    assert %{"description" => "What the customer is told.", "properties" => properties} =
+             AxonPort.Schema.to_json(Shop.Answer)
+
+    assert %{"text" => _, "state" => _, "lines" => _, "due" => %{"format" => "date"}} = properties
+  end
+
+  test "the doctor writes as is shown" do
+    [_all, report] = Regex.run(~r/^\$ mix axon_port\.doctor\n(.*?)^```$/ms, @readme)
+    lines = String.split(report, "\n", trim: true)
+
+    for {line, name} <- Enum.zip(lines, [:program, :interpreter, :package, :start]) do
+      [_all, found] = Regex.run(~r/^ok +\w+ +(.*)$/, line)
+
+      assert AxonPort.PythonEnv.Check.format(%AxonPort.PythonEnv.Check{name: name, status: :ok, found: found}) ==
+               line
+    end
+
+    assert length(lines) == 4
+  end
+
   test "the tree is the one that is started" do
     name = AxonPort.ReadmeTest.Agents
     start_supervised!({AxonPort.Supervisor, name: name, workers: 1, cluster: true})
