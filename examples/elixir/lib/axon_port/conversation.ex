@@ -2,7 +2,7 @@ defmodule AxonPort.Conversation do
   @moduledoc """
   A conversation as a process: it keeps the history and the configuration, and outlives the worker.
 
-      {:ok, conversation} = AxonPort.Conversation.start_link(server: MyApp.Agents, agent: MyApp.Guide)
+      {:ok, conversation} = AxonPort.Conversation.start(MyApp.Agents, agent: MyApp.Guide)
       {:ok, result} = AxonPort.Conversation.ask(conversation, "What shall I wear in Riga?")
       {:ok, result} = AxonPort.Conversation.ask(conversation, "And in Ghent?")
 
@@ -30,13 +30,11 @@ defmodule AxonPort.Conversation do
       [%{"call_id" => id, "name" => "refund", "args" => %{"amount" => 30}}] = AxonPort.Conversation.open_calls(conversation)
       {:ok, result} = AxonPort.Conversation.answer(conversation, %{id => :approve})
 
-  Where nobody asks for more, the turn has its place in the history and the calls stay open, through `to_json/1` too.
-
   ## Storing
 
   `to_json/1` gives the whole conversation as a text: history, configuration, usage, open calls and the answers they have
-  so far. `:stored` begins with such a text. With both as functions, a conversation that crashes begins again where it
-  was:
+  so far. `:stored` begins with such a text. With both as functions, a conversation under a supervisor of yours begins
+  again where it was:
 
       {AxonPort.Conversation,
        server: MyApp.Agents,
@@ -52,27 +50,25 @@ defmodule AxonPort.Conversation do
 
     * `:server`, `:agent` (required) - as in `AxonPort.run_sync/4`
     * `:options` - options of every run: `:instructions`, `:deps`, `:model_settings`, `:usage_limits`, `:metadata`,
-      `:timeout`, `:idle_timeout`, `:retry`. They are stored, as plain data, and what was stored takes their place; `:deps`
-      reach tools as plain data from the start
+      `:timeout`, `:idle_timeout`, `:retry`. They are stored, and what was stored takes their place
     * `:stored` - a text that `to_json/1` gave, `nil`, or a function that returns one of these
     * `:save` - a function of the text, called by the conversation after each turn and each answer, before whoever asked
       hears of it. Where it fails, the conversation does
     * `:attempts` - runs of one turn while they fail in a retryable way; default 3
-    * `:backoff` - `{base, max}` in ms, the wait before another attempt; default `{200, 10_000}`. A provider that says
-      how long to wait is believed
+    * `:backoff` - the wait before another attempt (`AxonPort.Backoff`); default `[base: 200, max: 10_000]`. A provider
+      that says how long to wait is believed
     * `:max_waiting` - turns that may wait for theirs; more are refused as `:overloaded`; default 100
     * `:max_rounds` - how often one turn goes on by itself after `:resolve`; then its calls stay open; default 20
     * `:name` - as in `GenServer`
   """
 
-  alias AxonPort.{Error, Result}
+  alias AxonPort.{Agent, Error, Result, Schema, Tool}
   alias AxonPort.Conversation.{Server, Stored, Transcript}
-  alias AxonPort.Tool
   alias AxonPort.Tool.Runner
 
   @type t :: GenServer.server()
 
-  @for_a_turn [:model, :output_schema, :traceparent]
+  @for_a_turn [:model, :output, :traceparent]
 
   @doc "Starts a conversation. Raises `ArgumentError` on options that are none, and on a text that is none of ours."
   @spec start_link(keyword) :: GenServer.on_start()
@@ -83,15 +79,28 @@ defmodule AxonPort.Conversation do
     GenServer.start_link(Server, server, [hibernate_after: 15_000] ++ if(name, do: [name: name], else: []))
   end
 
+  @doc """
+  Starts a conversation beside the workers of an `AxonPort.Supervisor`, which are its `:server`.
+
+  One that crashes is not begun again by itself: start it anew with what it had saved.
+  """
+  @spec start(atom, keyword) :: DynamicSupervisor.on_start_child()
+  def start(name, options) do
+    child = child_spec([server: name] ++ options)
+    DynamicSupervisor.start_child(AxonPort.Supervisor.conversations(name), %{child | restart: :temporary})
+  end
+
   @doc false
   @spec child_spec(keyword) :: Supervisor.child_spec()
   def child_spec(options) do
-    %{id: options[:name] || __MODULE__, start: {__MODULE__, :start_link, [options]}, restart: :transient}
+    # Begun again without its history, it would not be the same conversation.
+    restart = if is_function(options[:stored]), do: :transient, else: :temporary
+    %{id: options[:name] || __MODULE__, start: {__MODULE__, :start_link, [options]}, restart: restart}
   end
 
   @doc """
   Makes a turn of a prompt, and waits for it. Options are those of a run, for this turn only, among them `:model`,
-  `:output_schema` and `:traceparent`.
+  `:output` and `:traceparent`.
 
   While calls are open it is refused, with reason `:calls_open`.
   """
@@ -102,7 +111,7 @@ defmodule AxonPort.Conversation do
 
   @doc "Goes on with a turn that has failed, from what had been said."
   @spec resume(t, keyword) :: {:ok, Result.t()} | {:error, Error.t()}
-  def resume(conversation, options \\ []), do: call(conversation, {:turn, {:ask, nil, run_options!(options)}})
+  def resume(conversation, options \\ []), do: call(conversation, {:turn, {:resume, run_options!(options)}})
 
   @doc """
   Answers open calls by their ids: with what a tool returns (`{:ok, value}`, `{:retry, text}`, `{:failed, text}`), or, a
@@ -158,7 +167,16 @@ defmodule AxonPort.Conversation do
 
   defp run_options!(options) do
     {ours, stored} = Keyword.split(options, @for_a_turn)
-    Map.merge(Stored.options!(stored), Map.new(ours, fn {key, value} -> {key, Stored.plain!(key, value)} end))
+    Map.merge(Stored.options!(stored), Map.new(ours, &for_a_turn!/1))
+  end
+
+  # Looked at here, so that nonsense is the asker's and not the conversation's.
+  defp for_a_turn!({:model, model}), do: {:model, Agent.model(model)}
+  defp for_a_turn!({:traceparent, text}), do: {:traceparent, Stored.plain!(:traceparent, text)}
+
+  defp for_a_turn!({:output, type}) do
+    Schema.to_json(type)
+    {:output, type}
   end
 
   defp call(conversation, request) do

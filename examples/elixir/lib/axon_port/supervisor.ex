@@ -9,12 +9,12 @@ defmodule AxonPort.Supervisor do
   The name is what callers use: `AxonPort.run_sync(MyApp.Agents, …)`.
 
       AxonPort.Supervisor                  rest_for_one
+      ├── DynamicSupervisor                of AxonPort.Conversation; they outlive all that follows
       ├── Task.Supervisor                  tools run here
       ├── AxonPort.Pool                    which worker a run goes to
-      ├── DynamicSupervisor                of AxonPort.Guard, one for each worker; they drain together
-      │   └── AxonPort.Guard               restarts with backoff, health checks
-      │       └── AxonPort.Worker          owns the port
-      └── DynamicSupervisor                of AxonPort.Conversation
+      └── DynamicSupervisor                of AxonPort.Guard, one for each worker; they drain together
+          └── AxonPort.Guard               restarts with backoff, health checks
+              └── AxonPort.Worker          owns the port
 
   ## Options
 
@@ -72,11 +72,11 @@ defmodule AxonPort.Supervisor do
     children =
       if(scope, do: [%{id: :pg, start: {:pg, :start_link, [scope]}}], else: []) ++
         [
+          Supervisor.child_spec({DynamicSupervisor, name: conversations(name)}, id: :conversations),
           {Task.Supervisor, name: tasks},
           {Pool, name: name, scope: scope, ready_timeout: worker[:ready_timeout]},
           {DynamicSupervisor, name: guards},
-          %{id: :guards, start: {__MODULE__, :start_guards, [guards, guard, count(own[:workers])]}},
-          Supervisor.child_spec({DynamicSupervisor, name: conversations(name)}, id: :conversations)
+          %{id: :guards, start: {__MODULE__, :start_guards, [guards, guard, count(own[:workers])]}}
         ]
 
     Supervisor.init(children, strategy: :rest_for_one)

@@ -7,17 +7,21 @@ defmodule AxonPort.ConversationTest do
 
   @patience AxonPort.RealWorker.patience()
 
-  # Stays, whatever happens to its process: its supervisor starts it again.
-  @immortal :conversation_test_worker
+  # Stays, whatever happens to its one worker.
+  @pool __MODULE__.Pool
 
   setup_all do
-    start_supervised!({AxonPort.Worker, name: @immortal}, restart: :permanent)
-    {:ok, _info} = AxonPort.Worker.await_ready(@immortal, @patience)
+    start_supervised!({AxonPort.Supervisor, name: @pool, workers: 1, backoff: [base: 1, max: 10]})
     %{worker: start_worker()}
   end
 
+  defp kill_worker_of_pool do
+    [worker] = AxonPort.Router.workers(@pool)
+    signal(os_pid(worker), "KILL")
+  end
+
   # A conversation that does not give up before a worker is there again.
-  @stubborn [attempts: 100_000, backoff: {1, 50}]
+  @stubborn [attempts: 100_000, backoff: [base: 1, max: 50]]
 
   defp converse(worker, agent, options \\ []) do
     start_supervised!({Conversation, [server: worker, agent: agent] ++ options}, id: make_ref())
@@ -148,6 +152,24 @@ defmodule AxonPort.ConversationTest do
       assert {:error, %Error{reason: :invalid_deps}} = Conversation.ask(conversation, "four")
     end
 
+    test "may have another model and another output for one turn", %{worker: worker} do
+      conversation = converse(worker, scripted("turns", [%{text: "hello"}]))
+      turn = [output: %{until: Date}, model: {:script, [%{output: %{until: "2026-12-01"}}]}]
+      assert {:ok, %Result{output: %{until: ~D[2026-12-01]}}} = Conversation.ask(conversation, "one", turn)
+      assert {:ok, %Result{output: "hello"}} = Conversation.ask(conversation, "two")
+    end
+
+    test "lives beside the workers of a supervisor, and is not begun again without its history" do
+      {:ok, conversation} = Conversation.start(@pool, agent: scripted("beside", [%{text: "hello"}]))
+      assert {:ok, %Result{output: "hello"}} = Conversation.ask(conversation, "one")
+      living = fn -> DynamicSupervisor.which_children(AxonPort.Supervisor.conversations(@pool)) end
+      assert [{_id, ^conversation, :worker, _modules}] = living.()
+
+      Process.exit(conversation, :kill)
+      eventually(fn -> living.() == [] end, "it was begun again")
+      assert {:error, %Error{reason: :conversation_exited}} = Conversation.ask(conversation, "two")
+    end
+
     test "that is not there is an error" do
       assert {:error, %Error{reason: :conversation_exited}} = Conversation.ask(:no_such_conversation, "one")
     end
@@ -188,7 +210,8 @@ defmodule AxonPort.ConversationTest do
           tools: [Tool.new(name: "sticky", run: run, parameters: %{"type" => "object"})]
         )
 
-      conversation = converse(worker, agent, attempts: 200, backoff: {1, 2}, options: [timeout: 700])
+      conversation =
+        converse(worker, agent, attempts: 200, backoff: [base: 1, max: 2], options: [timeout: 700])
 
       assert {:ok, %Result{output: "done", messages: messages}} = Conversation.ask(conversation, "one")
       assert prompts(messages) == ["one"]
@@ -199,7 +222,7 @@ defmodule AxonPort.ConversationTest do
     test "is made again as often as :attempts says, and then told", %{worker: worker} do
       attach_run_errors("unlucky")
       agent = scripted("unlucky", [%{error: %{status: 503, message: "down"}}])
-      conversation = converse(worker, agent, attempts: 3, backoff: {1, 1})
+      conversation = converse(worker, agent, attempts: 3, backoff: [base: 1, max: 1])
 
       assert {:error, %Error{reason: :model_http_error, retryable: true}} =
                Conversation.ask(conversation, "one")
@@ -217,7 +240,10 @@ defmodule AxonPort.ConversationTest do
       assert_receive {"slow", tool, _args}, @patience
 
       conversation =
-        converse(worker, scripted("patient", [%{text: "at last"}]), attempts: 100_000, backoff: {1, 2})
+        converse(worker, scripted("patient", [%{text: "at last"}]),
+          attempts: 100_000,
+          backoff: [base: 1, max: 2]
+        )
 
       patient = asking(conversation, "two")
       for _attempt <- 1..3, do: assert_receive({:run_failed, :overloaded}, @patience)
@@ -231,18 +257,18 @@ defmodule AxonPort.ConversationTest do
 
   describe "the death of the worker" do
     test "between two turns is not noticed" do
-      conversation = converse(@immortal, scripted("lasting", [%{text: "hello"}]), @stubborn)
+      conversation = converse(@pool, scripted("lasting", [%{text: "hello"}]), @stubborn)
       {:ok, _result} = Conversation.ask(conversation, "one")
-      signal(os_pid(@immortal), "KILL")
+      kill_worker_of_pool()
       assert {:ok, %Result{output: "hello"}} = Conversation.ask(conversation, "two")
       assert prompts(Conversation.history(conversation)) == ["one", "two"]
     end
 
     test "in the middle of a turn makes the turn begin again, and whoever asked is answered once" do
-      conversation = converse(@immortal, calling("slow", "mid", tools: [told_tool("slow")]), @stubborn)
+      conversation = converse(@pool, calling("slow", "mid", tools: [told_tool("slow")]), @stubborn)
       turn = asking(conversation, "one")
       assert_receive {"slow", _tool, _args}, @patience
-      signal(os_pid(@immortal), "KILL")
+      kill_worker_of_pool()
       assert_receive {"slow", tool, _args}, @patience
       send(tool, {:return, {:ok, 1}})
 
@@ -255,7 +281,10 @@ defmodule AxonPort.ConversationTest do
       worker = start_worker()
 
       conversation =
-        converse(worker, calling("slow", "gone", tools: [told_tool("slow")]), attempts: 2, backoff: {1, 1})
+        converse(worker, calling("slow", "gone", tools: [told_tool("slow")]),
+          attempts: 2,
+          backoff: [base: 1, max: 1]
+        )
 
       turn = asking(conversation, "one")
       assert_receive {"slow", _tool, _args}, @patience
@@ -342,7 +371,7 @@ defmodule AxonPort.ConversationTest do
     end
 
     test "are kept with the answers that they have, and go on in another process and another worker" do
-      conversation = converse(@immortal, clerk(), options: [deps: %{customer: "Ada"}, timeout: 60_000])
+      conversation = converse(@pool, clerk(), options: [deps: %{customer: "Ada"}, timeout: 60_000])
       {:ok, _deferred} = Conversation.ask(conversation, "one")
       %{"ship" => ship, "refund" => refund} = ids(conversation)
       {:ok, _still} = Conversation.answer(conversation, %{ship => {:failed, "out of stock"}})
@@ -350,9 +379,9 @@ defmodule AxonPort.ConversationTest do
       spent = Conversation.usage(conversation)
       said = Conversation.history(conversation)
       GenServer.stop(conversation)
-      signal(os_pid(@immortal), "KILL")
+      kill_worker_of_pool()
 
-      restored = converse(@immortal, clerk(), [stored: json] ++ @stubborn)
+      restored = converse(@pool, clerk(), [stored: json] ++ @stubborn)
       assert Conversation.history(restored) == said
       assert Conversation.usage(restored) == spent
       assert Conversation.to_json(restored) == json
@@ -373,7 +402,7 @@ defmodule AxonPort.ConversationTest do
       %{"ship" => ship, "refund" => refund} = ids(conversation)
       json = Conversation.to_json(conversation)
 
-      lost = converse(:no_such_worker, clerk(), stored: json, attempts: 2, backoff: {1, 1})
+      lost = converse(:no_such_worker, clerk(), stored: json, attempts: 2, backoff: [base: 1, max: 1])
       answers = %{ship => {:ok, "shipped"}, refund => :approve}
       assert {:error, %Error{retryable: true}} = Conversation.answer(lost, answers, @goes_on)
 
@@ -416,7 +445,7 @@ defmodule AxonPort.ConversationTest do
       assert {:ok, %Result{status: :complete, messages: messages}} = Conversation.ask(conversation, "one")
 
       assert [%{"content" => "shipped", "tool_call_id" => call_id}] = returns(messages)
-      assert_received {:asked, %{name: "ship", args: %{"order" => _}}, context}
+      assert_received {:asked, %{name: "ship", args: %{order: _number}}, context}
       assert %{call_id: ^call_id, deps: %{"a" => 1}, run_id: run_id} = context
       assert is_binary(run_id)
     end
@@ -467,7 +496,7 @@ defmodule AxonPort.ConversationTest do
       turn = asking(conversation, "one")
 
       eventually(
-        fn -> match?(%{doing: {:wait, _}}, :sys.get_state(conversation).turn) end,
+        fn -> match?(%{doing: {:wait, _timer}}, :sys.get_state(conversation)) end,
         "it does not wait"
       )
 
@@ -553,7 +582,7 @@ defmodule AxonPort.ConversationTest do
           {[server: :w], ~r/:agent/},
           {[server: :w, agent: [id: "a"]], ~r/neither/},
           {[server: :w, agent: [id: "a", model: "test"], attempts: 0], ~r/:attempts/},
-          {[server: :w, agent: [id: "a", model: "test"], backoff: {10, 1}], ~r/:backoff/},
+          {[server: :w, agent: [id: "a", model: "test"], backoff: [base: 0]], ~r/backoff/},
           {[server: :w, agent: [id: "a", model: "test"], colour: 1], ~r/:colour/},
           {[server: :w, agent: [id: "a", model: "test"], options: [history: []]], ~r/:history/},
           {[server: :w, agent: [id: "a", model: "test"], options: [timeout: "1"]], ~r/:timeout/}
@@ -568,6 +597,7 @@ defmodule AxonPort.ConversationTest do
     test "of a turn are looked at before the turn", %{worker: worker} do
       conversation = converse(worker, id: "a", model: "test")
       assert_raise ArgumentError, ~r/:colour/, fn -> Conversation.ask(conversation, "one", colour: 1) end
+      assert_raise ArgumentError, ~r/no type/, fn -> Conversation.ask(conversation, "one", output: :strin) end
       assert_raise ArgumentError, ~r/deps/, fn -> Conversation.ask(conversation, "one", deps: self()) end
     end
   end

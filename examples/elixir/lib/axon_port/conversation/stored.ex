@@ -37,11 +37,16 @@ defmodule AxonPort.Conversation.Stored do
     end)
   end
 
+  @doc "These options with others over them; one that is `nil` is taken away."
+  @spec merge(options, map) :: options
+  def merge(options, over) do
+    options |> Map.merge(over) |> Map.reject(fn {_key, value} -> value == nil end)
+  end
+
   @doc "The plain form of an option's value. Raises `ArgumentError`, which names the option."
   @spec plain!(atom, term) :: Plain.t()
-  def plain!(key, value), do: %{key => value} |> Plain.from!() |> Map.fetch!(Atom.to_string(key))
+  def plain!(key, value), do: Plain.from!(%{key => Plain.object(value)})[Atom.to_string(key)]
 
-  # nil takes an option away.
   defp valid?(key, nil), do: key in @options
   defp valid?(key, value) when key in [:timeout, :idle_timeout], do: is_integer(value) and value > 0
   defp valid?(key, _value), do: key in @options
