@@ -44,7 +44,8 @@ defmodule AxonPort do
     * `:history` - the messages of earlier results, joined
     * `:messages` - which come back: `:new` (the default), `:all`, `:none`
     * `:deps` - what templates and tools are given
-    * `:instructions`, `:model`, `:model_settings`, `:usage_limits`, `:output_schema`, `:idle_timeout`, `:retry`,
+    * `:output` - a type (`AxonPort.Schema`), which the result meets and is cast by
+    * `:instructions`, `:model`, `:model_settings`, `:usage_limits`, `:idle_timeout`, `:retry`,
       `:metadata`, `:deferred_results`, `:traceparent` - as in the protocol
 
   And of the call:
@@ -56,7 +57,8 @@ defmodule AxonPort do
   @spec run_sync(server, agent, prompt, keyword) :: {:ok, Result.t()} | {:error, Error.t()}
   def run_sync(server, agent, prompt, options \\ []) do
     with {:ok, request} <- Run.request(:run, agent, prompt, options) do
-      server |> Router.call(request, options[:attempts] || 1) |> Run.cast(request.agent)
+      with {:ok, result} <- Router.call(server, request, options[:attempts] || 1),
+           do: Result.cast(result, request.output)
     end
   end
 

@@ -14,7 +14,7 @@ defmodule AxonPort.Agent do
         def weather(%{city: city}, _context), do: {:ok, %{degrees: Weather.now(city)}}
       end
 
-      {:ok, result} = AxonPort.run_sync(AxonPort.Pool, Guide, "What shall I wear in Riga?")
+      {:ok, result} = AxonPort.run_sync(MyApp.Agents, Guide, "What shall I wear in Riga?")
       %Guide.Advice{} = result.output
 
   or as a value, for agents that are made while the system runs:
@@ -48,7 +48,7 @@ defmodule AxonPort.Agent do
   An agent that is inspected shows neither its model nor its deps: they may hold keys.
   """
 
-  alias AxonPort.{Error, Plain, Schema, Tool}
+  alias AxonPort.{Plain, Schema, Tool}
   alias AxonPort.Schema.Type
 
   @type t :: %__MODULE__{
@@ -200,8 +200,8 @@ defmodule AxonPort.Agent do
   @spec to_command(t) :: %{String.t() => Plain.t()}
   def to_command(%__MODULE__{} = agent) do
     fields =
-      for {field, name} <- @as_they_are, value = Map.fetch!(agent, field), value != nil, into: %{} do
-        {name, Plain.from!(value)}
+      for {field, name} <- @as_they_are, (value = Map.fetch!(agent, field)) != nil, into: %{} do
+        {name, value |> Plain.object() |> Plain.from!()}
       end
 
     fields
@@ -211,28 +211,22 @@ defmodule AxonPort.Agent do
     |> put("tools", if(agent.tools != [], do: Enum.map(agent.tools, &Tool.to_command/1)))
   end
 
+  @doc "A model as plain data: what stands under `:model`, of an agent or of a run."
+  @spec model(term) :: Plain.t()
+  def model({:script, turns}), do: %{"script" => Plain.from!(turns)}
+  # A keyword list is one endpoint; every other list is of models.
+  def model([{key, _value} | _more] = endpoint) when key != :script,
+    do: endpoint |> Map.new() |> Plain.from!()
+
+  def model(models) when is_list(models), do: Enum.map(models, &model/1)
+  def model(model), do: Plain.from!(model)
+
   @doc "A tool of the agent, by the name that the model calls."
   @spec tool(t, String.t()) :: {:ok, Tool.t()} | :error
   def tool(%__MODULE__{tools: tools}, name) do
     case Enum.find(tools, &(&1.name == name)) do
       nil -> :error
       tool -> {:ok, tool}
-    end
-  end
-
-  @doc """
-  What a result of this agent stands for: the value of its `output` type, or the result itself where it has none.
-
-  An error means that the data met the JSON Schema and yet is no value: a date that no calendar has.
-  """
-  @spec cast(t, Plain.t()) :: {:ok, term} | {:error, Error.t()}
-  def cast(%__MODULE__{output: nil}, result), do: {:ok, result}
-
-  def cast(%__MODULE__{output: output, id: id}, result) do
-    with {:error, {path, expected}} <- Schema.cast(output, result) do
-      place = if path == [], do: "", else: " at #{Enum.join(path, ".")}"
-
-      {:error, %{Error.new(:invalid_output, "expected #{expected}#{place}") | agent_id: id}}
     end
   end
 
@@ -255,14 +249,6 @@ defmodule AxonPort.Agent do
         options
     end
   end
-
-  defp model({:script, turns}), do: %{"script" => Plain.from!(turns)}
-
-  defp model(models) when is_list(models) do
-    if Keyword.keyword?(models), do: Plain.from!(models), else: Enum.map(models, &model/1)
-  end
-
-  defp model(model), do: Plain.from!(model)
 
   defp put(fields, _name, nil), do: fields
   defp put(fields, name, value), do: Map.put(fields, name, value)

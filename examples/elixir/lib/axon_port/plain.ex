@@ -10,8 +10,8 @@ defmodule AxonPort.Plain do
   | --- | --- |
   | texts, numbers, booleans, `nil` | themselves; `:null` is `nil` |
   | other atoms | their name |
-  | lists and tuples | arrays |
-  | keyword lists and maps | objects; keys are texts, atoms or integers |
+  | lists and tuples | arrays; a keyword list is a list of pairs, and only `object/1` thinks otherwise |
+  | maps | objects; keys are texts, atoms or integers |
   | `Date`, `Time`, `DateTime`, `NaiveDateTime` | ISO 8601 |
   | `MapSet`, `Range` | arrays |
   | structs with a schema | objects; an optional field that is `nil` is left out |
@@ -41,6 +41,15 @@ defmodule AxonPort.Plain do
     end
   end
 
+  @doc """
+  A keyword list as a map, for what has to be an object; any other term as it is.
+
+  Elsewhere a keyword list is none, since a list of pairs may well mean what it says, and say a thing twice.
+  """
+  @spec object(term) :: term
+  def object([_pair | _more] = list), do: if(Keyword.keyword?(list), do: Map.new(list), else: list)
+  def object(term), do: term
+
   @doc "What is wrong, for people."
   @spec message({[term], term}) :: String.t()
   def message({[], term}), do: "#{inspect(term)} has no form in JSON"
@@ -52,16 +61,11 @@ defmodule AxonPort.Plain do
   defp plain(term, _path) when is_nil(term) or is_boolean(term) or is_number(term), do: term
   defp plain(atom, _path) when is_atom(atom), do: Atom.to_string(atom)
   defp plain(text, path) when is_binary(text), do: if(String.valid?(text), do: text, else: none(text, path))
-  defp plain([{key, _value} | _more] = list, path) when is_atom(key), do: keyword_or_list(list, path)
   defp plain(list, path) when is_list(list), do: elements(list, path)
   defp plain(tuple, path) when is_tuple(tuple), do: tuple |> Tuple.to_list() |> elements(path)
   defp plain(%module{} = struct, path), do: structure(module, struct, path)
   defp plain(%{} = map, path), do: Map.new(map, &entry(&1, path))
   defp plain(term, path), do: none(term, path)
-
-  defp keyword_or_list(list, path) do
-    if Keyword.keyword?(list), do: plain(Map.new(list), path), else: elements(list, path)
-  end
 
   defp elements(list, path), do: elements(list, 0, path)
   defp elements([], _index, _path), do: []

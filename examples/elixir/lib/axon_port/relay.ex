@@ -6,18 +6,18 @@ defmodule AxonPort.Relay do
   even where the process that owns the worker is killed. It ends with that message, or with its owner.
   """
 
-  alias AxonPort.{Error, Request, Run}
+  alias AxonPort.{Error, Request, Result}
 
   @doc "A relay for this request, which waits to be told of the worker."
   @spec start(Request.t()) :: pid
-  def start(%Request{owner: owner, ref: ref, agent: agent}) do
+  def start(%Request{owner: owner, ref: ref, output: output}) do
     {:ok, relay} =
       Task.start(fn ->
         owner_monitor = Process.monitor(owner)
 
         receive do
           {^ref, worker} ->
-            relay(%{owner: owner, owner_monitor: owner_monitor, ref: ref, agent: agent}, worker)
+            relay(%{owner: owner, owner_monitor: owner_monitor, ref: ref, output: output}, worker)
 
           {:DOWN, ^owner_monitor, :process, _pid, _reason} ->
             :ok
@@ -43,7 +43,7 @@ defmodule AxonPort.Relay do
         pass_on(state)
 
       {:axon_port, ^ref, {:result, result}} ->
-        tell_outcome(state, Run.cast({:ok, result}, state.agent))
+        tell_outcome(state, Result.cast(result, state.output))
 
       {:axon_port, ^ref, {:error, error}} ->
         tell(state, {:error, error})

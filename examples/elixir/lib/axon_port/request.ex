@@ -18,6 +18,7 @@ defmodule AxonPort.Request do
     :agent,
     :agent_id,
     :deps,
+    :output,
     :started_at,
     :watch,
     :needs,
@@ -44,6 +45,7 @@ defmodule AxonPort.Request do
     * `ref` - what the caller knows it by
     * `owner` - the process whose death cancels it
     * `agent` - whom to run, with the tools that its calls are answered by; `agent_id` is its name
+    * `output` - the type that its result is cast by, if it has one
     * `needs` - the id of the `create_agent` that went out for it, if that is still open
     * `state` - `:abandoned` once its caller has been answered or is gone, and only the terminal frame is missing
     * `calls` - what the worker has asked for, by `call_id`
@@ -59,6 +61,7 @@ defmodule AxonPort.Request do
           agent: term,
           agent_id: String.t() | nil,
           deps: term,
+          output: AxonPort.Schema.Type.notation(),
           started_at: integer | nil,
           watch: term,
           needs: pos_integer | nil,

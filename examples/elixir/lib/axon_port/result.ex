@@ -7,6 +7,9 @@ defmodule AxonPort.Result do
   the calls that wait for somebody, and `messages` are there to carry on with.
   """
 
+  alias AxonPort.{Error, Schema}
+  alias AxonPort.Schema.Type
+
   defstruct [:output, :messages, :usage, :deferred, :agent_id, :run_id, :duration_ms, status: :complete]
 
   @type t :: %__MODULE__{
@@ -33,5 +36,26 @@ defmodule AxonPort.Result do
       run_id: frame["run_id"],
       duration_ms: frame["duration_ms"]
     }
+  end
+
+  @doc """
+  The result with its output as a value of this type (`AxonPort.Schema`); `nil` leaves it as it is.
+
+  An error means that the data met the JSON Schema and yet is no value: a date that no calendar has.
+  """
+  @spec cast(t, Type.notation()) :: {:ok, t} | {:error, Error.t()}
+  def cast(%__MODULE__{status: status} = result, type) when type == nil or status == :deferred,
+    do: {:ok, result}
+
+  def cast(%__MODULE__{} = result, type) do
+    case Schema.cast(type, result.output) do
+      {:ok, output} ->
+        {:ok, %{result | output: output}}
+
+      {:error, {path, expected}} ->
+        place = if path == [], do: "", else: " at #{Enum.join(path, ".")}"
+        error = Error.new(:invalid_output, "expected #{expected}#{place}")
+        {:error, %{error | agent_id: result.agent_id, usage: result.usage, messages: result.messages}}
+    end
   end
 end

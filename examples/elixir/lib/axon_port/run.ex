@@ -3,7 +3,7 @@ defmodule AxonPort.Run do
   What a caller asks for, made into a request: the agent, the prompt and the options of `AxonPort.run_sync/4`.
   """
 
-  alias AxonPort.{Agent, Command, Error, Request, Result}
+  alias AxonPort.{Agent, Command, Error, Plain, Request, Schema}
 
   # Options that are fields of the command, by their names on the wire.
   @fields %{
@@ -14,7 +14,7 @@ defmodule AxonPort.Run do
     model: "model",
     model_settings: "model_settings",
     usage_limits: "usage_limits",
-    output_schema: "output_schema",
+    output: "output_schema",
     timeout: "timeout_ms",
     idle_timeout: "idle_timeout_ms",
     retry: "retry",
@@ -25,6 +25,7 @@ defmodule AxonPort.Run do
     credit: "credit"
   }
 
+  @objects [:deps, :model_settings, :usage_limits, :retry, :metadata]
   @streamed [:events, :credit]
   @ours [:attempts, :owner, :ref, :stream, :window]
 
@@ -43,7 +44,7 @@ defmodule AxonPort.Run do
   def request(kind, agent, prompt, options) do
     Enum.each(options, &known!(kind, &1))
     {agent, agent_id} = identify(agent)
-    fields = for {key, value} <- options, name = @fields[key], into: %{}, do: {name, value}
+    fields = for {key, value} <- options, name = @fields[key], into: %{}, do: {name, field(key, value)}
 
     with {:ok, command} <-
            Command.new(to_string(kind), Map.merge(fields, %{"agent_id" => agent_id, "prompt" => prompt})) do
@@ -51,6 +52,7 @@ defmodule AxonPort.Run do
        Request.new(kind, command,
          agent: agent,
          agent_id: agent_id,
+         output: options[:output] || (agent && agent.output),
          ref: options[:ref] || make_ref(),
          owner: options[:owner] || self(),
          deps: options[:deps],
@@ -58,6 +60,12 @@ defmodule AxonPort.Run do
        )}
     end
   end
+
+  defp field(:output, type) when type != nil, do: Schema.to_json(type)
+  defp field(:model, model) when model != nil, do: Agent.model(model)
+  # Those that are objects may be keyword lists.
+  defp field(key, value) when key in @objects, do: Plain.object(value)
+  defp field(_key, value), do: value
 
   defp known!(:stream, {key, _value}) when key in @streamed, do: :ok
   defp known!(_kind, {key, _value}) when is_map_key(@fields, key) and key not in @streamed, do: :ok
@@ -76,12 +84,4 @@ defmodule AxonPort.Run do
   defp deadline(nil, %{timeout: timeout}) when is_integer(timeout), do: timeout + @margin_ms
   defp deadline(nil, _agent), do: @longest_ms
   defp deadline(timeout, _agent), do: timeout + @margin_ms
-
-  @doc "The outcome with its output cast into what the agent's output type stands for."
-  @spec cast({:ok, Result.t()} | {:error, Error.t()}, term) :: {:ok, Result.t()} | {:error, Error.t()}
-  def cast({:ok, %Result{status: :complete} = result}, %{__struct__: Agent} = agent) do
-    with {:ok, output} <- Agent.cast(agent, result.output), do: {:ok, %{result | output: output}}
-  end
-
-  def cast(outcome, _agent), do: outcome
 end

@@ -39,7 +39,7 @@ defmodule AxonPort.Schema do
   | `{:nullable, type}` | that type or null | its value or `nil` |
   | `{:union, [type, …]}` | any of them | what the first that fits makes |
   | `{type, description: "…", minimum: 1, …}` | the type with annotations | the type's value |
-  | `{:json_schema, map}`, or a map with texts as keys | taken as it stands | itself |
+  | `{:json_schema, map}` (or a boolean), or a map with texts as keys | taken as it stands | itself |
 
   The annotations are JSON Schema's, in Elixir's spelling: `description`, `title`, `examples`, `format`, `minimum`,
   `maximum`, `exclusive_minimum`, `exclusive_maximum`, `multiple_of`, `min_length`, `max_length`, `pattern` (a text or a
@@ -113,7 +113,7 @@ defmodule AxonPort.Schema do
 
   Raises `ArgumentError` if it is no type, or holds a module without a schema.
   """
-  @spec to_json(Type.notation()) :: map | boolean
+  @spec to_json(Type.notation()) :: map
   def to_json(type), do: type |> Type.read!() |> Writer.write()
 
   @doc """

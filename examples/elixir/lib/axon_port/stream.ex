@@ -30,7 +30,7 @@ defmodule AxonPort.Stream do
   defp begin(server, agent, prompt, options, window) do
     with {:ok, request} <- Run.request(:stream, agent, prompt, options),
          {:ok, opened} <- Router.open(server, request, :alias) do
-      Map.merge(opened, %{agent: request.agent, window: window, taken: 0})
+      Map.merge(opened, %{output: request.output, window: window, taken: 0})
     else
       {:error, error} -> raise error
     end
@@ -57,7 +57,7 @@ defmodule AxonPort.Stream do
   defp taken(state), do: %{state | taken: state.taken + 1}
 
   defp result!(result, state) do
-    case Run.cast({:ok, result}, state.agent) do
+    case Result.cast(result, state.output) do
       {:ok, result} -> result
       {:error, error} -> raise error
     end

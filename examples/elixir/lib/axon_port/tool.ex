@@ -42,10 +42,11 @@ defmodule AxonPort.Tool do
 
   ## Fields
 
-    * `:name`: 1 to 64 characters; of a module the last part of its name, in snake case
+    * `:name`: for one tool of an agent only; of a module the last part of its name, in snake case
     * `:description`: for the model
     * `:parameters`: a map type or a struct's module, as `AxonPort.Schema` reads them. The arguments are cast by it
-      before they are handed over; those of a JSON Schema given as it stands are handed over as they came. Default: none
+      before they are handed over, to all three functions; those of a JSON Schema given as it stands are handed over as
+      they came. Default: none
     * `:run`: a function of the arguments, or of the arguments and the context. Its process is a task of its own
     * `:handler`: who runs it. `:parent` (the default) is this node; `{:python, "package.module:function"}` the worker;
       `:deferred` nobody during the run, which ends with the call open
@@ -60,7 +61,9 @@ defmodule AxonPort.Tool do
       `AxonPort.Conversation`). It returns an outcome (`{:ok, value}`, `{:retry, text}`, `{:failed, text}`), for a call
       that waits for approval what `:approve` returns, or `:later`: somebody will answer it in his own time
 
-  The context of a call is a map: `:agent` (the `AxonPort.Agent`), `:call_id`, `:run_id` and `:deps`.
+  The context of a call is a map: `:agent` (the `AxonPort.Agent`), `:call_id`, `:run_id` and `:deps`. These are what JSON
+  gives back, with texts as keys, whatever they were made of; where the agent has a `:deps_schema`, they are cast by it. So
+  a tool sees the same in a run, in a conversation, and in one that was stored.
   """
 
   alias AxonPort.Schema
@@ -207,7 +210,7 @@ defmodule AxonPort.Tool do
   @spec refuse!(t, String.t()) :: no_return
   defp refuse!(tool, why), do: raise(ArgumentError, "tool #{tool.name} #{why}")
 
-  defp check!({:name, name}) when is_binary(name) and byte_size(name) in 1..64, do: :ok
+  defp check!({:name, name}) when is_binary(name) and byte_size(name) > 0, do: :ok
   defp check!({:parameters, nil}), do: :ok
   defp check!({:parameters, type}), do: parameters!(Type.read!(type))
   defp check!({:run, run}) when is_function(run, 1) or is_function(run, 2) or is_nil(run), do: :ok

@@ -8,8 +8,8 @@ defmodule AxonPort.AgentTest do
     use AxonPort.Schema
 
     schema do
-      field(:wear, [{:enum, [:coat, :hat]}])
-      field(:until, Date, optional: true)
+      field :wear, [{:enum, [:coat, :hat]}]
+      field :until, Date, optional: true
     end
   end
 
@@ -75,7 +75,7 @@ defmodule AxonPort.AgentTest do
         instructions: ["a", "b"],
         output: Advice,
         output_mode: :native,
-        deps: %{user: %{name: "Ada"}},
+        deps: false,
         deps_schema: %{user: :map},
         retry: [attempts: 2],
         output_retries: 0,
@@ -100,7 +100,7 @@ defmodule AxonPort.AgentTest do
              ],
              "instructions" => ["a", "b"],
              "output_mode" => "native",
-             "deps" => %{"user" => %{"name" => "Ada"}},
+             "deps" => false,
              "retry" => %{"attempts" => 2},
              "result_retries" => 0,
              "timeout_ms" => 1,
@@ -109,26 +109,6 @@ defmodule AxonPort.AgentTest do
              "max_concurrency" => 4,
              "capabilities" => [%{"WebSearch" => %{}}]
            }
-  end
-
-  describe "cast/2" do
-    test "makes the struct that the agent's output is" do
-      assert Agent.cast(Agent.new(Guide), %{"wear" => ["coat"], "until" => "2026-12-01"}) ==
-               {:ok, %Advice{wear: [:coat], until: ~D[2026-12-01]}}
-    end
-
-    test "leaves the result of an agent without an output type alone" do
-      assert Agent.cast(Agent.new(id: "a", model: "test"), "text") == {:ok, "text"}
-    end
-
-    test "tells of data that meets the schema and is no value" do
-      assert {:error, %AxonPort.Error{reason: :invalid_output} = error} =
-               Agent.cast(Agent.new(Guide), %{"wear" => [], "until" => "2026-02-31"})
-
-      assert error.message =~ "until"
-      assert error.agent_id == "AxonPort.AgentTest.Guide"
-      refute error.retryable
-    end
   end
 
   test "an agent does not show the keys that its model and its deps may hold" do

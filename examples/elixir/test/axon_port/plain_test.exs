@@ -17,8 +17,8 @@ defmodule AxonPort.PlainTest do
         {"ü", "ü"},
         {{:a, 1}, ["a", 1]},
         {[], []},
-        {[a: 1, b: [c: 2]], %{"a" => 1, "b" => %{"c" => 2}}},
-        {[{:a, 1}, 2], [["a", 1], 2]},
+        {[a: 1, a: 2], [["a", 1], ["a", 2]]},
+        {%{a: [{true, 1}]}, %{"a" => [[true, 1]]}},
         {%{1 => true, :a => nil, "b" => []}, %{"1" => true, "a" => nil, "b" => []}},
         {~U[2026-11-20 09:00:00Z], "2026-11-20T09:00:00Z"},
         {~D[2026-11-20], "2026-11-20"},
@@ -33,6 +33,11 @@ defmodule AxonPort.PlainTest do
     assert Plain.from!(%Point{x: 1, y: :far}) == %{"x" => 1, "y" => "far"}
     assert Plain.from!(URI.parse("https://example.com/a")) == "https://example.com/a"
     assert Plain.from!(MapSet.new([2, 1])) == [1, 2]
+  end
+
+  test "takes a keyword list for an object where one is asked for" do
+    assert Plain.object(a: 1, b: [c: 2]) == %{a: 1, b: [c: 2]}
+    for other <- [%{a: 1}, [{"a", 1}], [], nil], do: assert(Plain.object(other) == other)
   end
 
   test "says where a term stands that has no form" do

@@ -11,8 +11,8 @@ defmodule AxonPort.SchemaTest do
     use AxonPort.Schema
 
     schema do
-      field(:article, :string, description: "The article's name.")
-      field(:count, :integer, minimum: 1, default: 1)
+      field :article, :string, description: "The article's name."
+      field :count, :integer, minimum: 1, default: 1
     end
   end
 
@@ -26,10 +26,10 @@ defmodule AxonPort.SchemaTest do
     use AxonPort.Schema
 
     schema do
-      field(:number, :integer)
-      field(:state, {:enum, [:open, :shipped]})
-      field(:lines, [Line], min_items: 1)
-      field(:due, Date, optional: true)
+      field :number, :integer
+      field :state, {:enum, [:open, :shipped]}
+      field :lines, [Line], min_items: 1
+      field :due, Date, optional: true
     end
   end
 
@@ -38,8 +38,8 @@ defmodule AxonPort.SchemaTest do
     use AxonPort.Schema
 
     schema do
-      field(:value, {:nullable, :integer})
-      field(:children, [__MODULE__], default: [])
+      field :value, {:nullable, :integer}
+      field :children, [__MODULE__], default: []
     end
   end
 
@@ -127,11 +127,11 @@ defmodule AxonPort.SchemaTest do
         use AxonPort.Schema
 
         schema do
-          field(:name, :string)
-          field(:tags, {:map, [:float]})
-          field(:state, {:enum, [:open, :shipped]})
-          field(:pair, {:tuple, [:integer, Date]}, optional: true)
-          field(:more, %{optional(:note) => :any, line: Line})
+          field :name, :string
+          field :tags, {:map, [:float]}
+          field :state, {:enum, [:open, :shipped]}
+          field :pair, {:tuple, [:integer, Date]}, optional: true
+          field :more, %{optional(:note) => :any, line: Line}
         end
       end
 
@@ -181,7 +181,8 @@ defmodule AxonPort.SchemaTest do
            }},
           {%{}, %{"type" => "object", "properties" => %{}, "additionalProperties" => false}},
           {%{"type" => "object"}, %{"type" => "object"}},
-          {{:json_schema, true}, true}
+          {{{:json_schema, true}, description: "anything"}, %{"description" => "anything"}},
+          {{:json_schema, false}, %{"not" => %{}}}
         ] do
       test "writes #{inspect(type)}" do
         assert Schema.to_json(unquote(Macro.escape(type))) == unquote(Macro.escape(schema))

@@ -38,7 +38,7 @@ defmodule AxonPort.ToolsTest do
     test = self()
     agent = calling("context", act(fn _args, context -> send(test, {:context, context}) && {:ok, nil} end))
     {:ok, _result} = AxonPort.run_sync(worker, agent, "go", deps: %{shop: "north"})
-    assert_receive {:context, %{agent: ^agent, call_id: call_id, run_id: ref, deps: %{shop: "north"}}}
+    assert_receive {:context, %{agent: ^agent, call_id: call_id, run_id: ref, deps: %{"shop" => "north"}}}
     assert is_binary(call_id) and is_reference(ref)
   end
 
@@ -91,7 +91,7 @@ defmodule AxonPort.ToolsTest do
   end
 
   test "an approval lets a call through, with other arguments if they are given", %{worker: worker} do
-    approve = fn %{name: "act", args: %{"n" => 3}}, _context -> {:approve, %{n: 4}} end
+    approve = fn %{name: "act", args: %{n: 3}}, _context -> {:approve, %{n: 4}} end
     agent = calling("approved", [approve: approve] ++ act(fn %{n: n} -> {:ok, n * n} end))
     assert {:ok, result} = AxonPort.run_sync(worker, agent, "go")
     assert told(result) == [16]

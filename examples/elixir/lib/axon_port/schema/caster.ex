@@ -17,7 +17,10 @@ defmodule AxonPort.Schema.Caster do
   def cast({:raw, _schema}, value), do: {:ok, value}
   def cast({:annotated, type, _annotations}, value), do: cast(type, value)
   def cast({:calendar, module}, value), do: calendar(module, value)
-  def cast({:list, type}, values) when is_list(values), do: each(values, &cast(type, &1))
+
+  def cast({:list, type}, values) when is_list(values),
+    do: values |> Enum.with_index() |> each(&cast(type, &1))
+
   def cast({:object, fields}, %{} = map), do: object(fields, map, &keep_absent/1)
 
   def cast({:struct, module}, %{} = map) do
@@ -27,15 +30,17 @@ defmodule AxonPort.Schema.Caster do
   end
 
   def cast({:map, type}, %{} = map) do
-    {keys, values} = Enum.unzip(map)
+    keys = Map.keys(map)
 
-    with {:ok, values} <- each(values, Enum.map(keys, &to_string/1), &cast(type, &1)) do
-      {:ok, Map.new(Enum.zip(keys, values))}
+    with {:ok, values} <- each(Enum.zip(Map.values(map), keys), &cast(type, &1)) do
+      {:ok, keys |> Enum.zip(values) |> Map.new()}
     end
   end
 
   def cast({:tuple, types}, values) when length(types) == length(values) do
-    with {:ok, elements} <- each(Enum.zip(types, values), fn {type, value} -> cast(type, value) end) do
+    pairs = types |> Enum.zip(values) |> Enum.with_index()
+
+    with {:ok, elements} <- each(pairs, fn {type, value} -> cast(type, value) end) do
       {:ok, List.to_tuple(elements)}
     end
   end
@@ -117,18 +122,15 @@ defmodule AxonPort.Schema.Caster do
   defp fill_absent(%Field{presence: :optional}), do: {:ok, nil}
   defp fill_absent(%Field{} = field), do: keep_absent(field)
 
-  defp each(values, cast), do: each(values, Enum.to_list(0..length(values)//1), cast)
+  # One after the other, each with its place; the first fault counts.
+  defp each(placed, cast, done \\ [])
+  defp each([], _cast, done), do: {:ok, Enum.reverse(done)}
 
-  defp each(values, steps, cast) do
-    values
-    |> Enum.zip(steps)
-    |> Enum.reduce_while([], fn {value, step}, done ->
-      case cast.(value) do
-        {:ok, made} -> {:cont, [made | done]}
-        {:error, fault} -> {:halt, inside(step, fault)}
-      end
-    end)
-    |> then(fn made -> if is_list(made), do: {:ok, Enum.reverse(made)}, else: made end)
+  defp each([{value, place} | placed], cast, done) do
+    case cast.(value) do
+      {:ok, made} -> each(placed, cast, [made | done])
+      {:error, fault} -> inside(place, fault)
+    end
   end
 
   defp inside(step, {path, expected}), do: {:error, {[step | path], expected}}

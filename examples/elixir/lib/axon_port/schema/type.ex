@@ -23,7 +23,7 @@ defmodule AxonPort.Schema.Type do
           | {:tuple, [t]}
           | {:union, [t]}
           | {:enum, [{wire :: term, value :: term}]}
-          | {:raw, map | boolean}
+          | {:raw, map}
           | {:annotated, t, %{String.t() => term}}
 
   @plain [:string, :integer, :number, :float, :boolean, :any, :map, :list]
@@ -67,7 +67,10 @@ defmodule AxonPort.Schema.Type do
   def read!({:tuple, [_ | _] = types}), do: {:tuple, Enum.map(types, &read!/1)}
   def read!({:union, [_ | _] = types}), do: {:union, Enum.map(types, &read!/1)}
   def read!({:enum, [_ | _] = values}), do: {:enum, Enum.map(values, &{wire!(&1), &1})}
-  def read!({:json_schema, schema}) when is_map(schema) or is_boolean(schema), do: {:raw, schema}
+  def read!({:json_schema, %{} = schema}), do: {:raw, schema}
+  # As objects, so that a description finds room.
+  def read!({:json_schema, true}), do: {:raw, %{}}
+  def read!({:json_schema, false}), do: {:raw, %{"not" => %{}}}
   def read!({type, [_ | _] = annotations}), do: {:annotated, read!(type), annotations!(annotations)}
   def read!(%{} = map) when not is_struct(map), do: map!(map)
   def read!(other), do: wrong!(other)

@@ -15,7 +15,7 @@ defmodule AxonPort.Schema.Writer do
 
   Raises `ArgumentError` if it holds a module that has no schema.
   """
-  @spec write(Type.t()) :: map | boolean
+  @spec write(Type.t()) :: map
   def write(type) do
     {schema, defs} = root(type)
     if defs == %{}, do: schema, else: Map.put(schema, "$defs", defs)

@@ -9,23 +9,22 @@ defmodule AxonPort.Tool.Runner do
       {ref, outcome}                                  -> Runner.answer(outcome)
       {:DOWN, ref, :process, pid, reason}             -> Runner.answer({:exit, reason})
 
-  The arguments are cast and the value is made plain inside the task: neither a large value nor a hostile one costs the
+  Arguments and deps are cast and the value is made plain inside the task: neither a large value nor a hostile one costs the
   owner anything, and what `answer/1` is given can always be encoded.
   """
 
-  alias AxonPort.{Plain, Tool}
-  alias AxonPort.Schema
+  alias AxonPort.{Agent, Plain, Schema, Tool}
 
   @doc "Starts a call of a tool. The arguments are JSON data, as the worker sent them."
   @spec start(Supervisor.supervisor(), Tool.t(), map, Tool.context()) :: Task.t()
   def start(supervisor, %Tool{} = tool, args, context) do
-    Task.Supervisor.async_nolink(supervisor, fn -> call(tool, args, context) end)
+    Task.Supervisor.async_nolink(supervisor, fn -> call(tool, args, made_known(context)) end)
   end
 
   @doc "Starts asking whether a call may be made. The outcome is for `verdict/1`."
   @spec approve(Supervisor.supervisor(), Tool.t(), map, Tool.context()) :: Task.t()
   def approve(supervisor, %Tool{} = tool, args, context) do
-    Task.Supervisor.async_nolink(supervisor, fn -> ask(tool, args, context) end)
+    Task.Supervisor.async_nolink(supervisor, fn -> ask(tool, args, made_known(context)) end)
   end
 
   @doc """
@@ -34,13 +33,8 @@ defmodule AxonPort.Tool.Runner do
   The outcome is `{:resolved, entry}` with an entry of `deferred_results`, or `:later`.
   """
   @spec resolve(Supervisor.supervisor(), Tool.t(), map, Tool.context()) :: Task.t()
-  def resolve(supervisor, %Tool{resolve: resolve}, call, context) when resolve != nil do
-    Task.Supervisor.async_nolink(supervisor, fn ->
-      case resolve.(%{name: call["name"], args: call["args"]}, context) do
-        :later -> :later
-        answer -> {:resolved, entry(call, answer)}
-      end
-    end)
+  def resolve(supervisor, %Tool{resolve: resolve} = tool, call, context) when resolve != nil do
+    Task.Supervisor.async_nolink(supervisor, fn -> look_into(tool, call, made_known(context)) end)
   end
 
   @doc "Ends a task at once, whatever it does, and forgets it: neither of its messages comes after this."
@@ -90,18 +84,53 @@ defmodule AxonPort.Tool.Runner do
     end
   end
 
-  defp call(%Tool{parameters: parameters, run: run}, args, context) do
-    case Schema.cast(parameters, args) do
+  defp call(%Tool{run: run} = tool, args, context) do
+    case cast(tool, args) do
       {:ok, args} -> run |> apply_to(args, context) |> outcome!()
-      {:error, {path, expected}} -> {:retry, "#{Enum.join(path, ".")}: expected #{expected}"}
+      {:error, text} -> {:retry, text}
     end
   end
 
   # One that needs approval and has nobody who gives it is refused, not let through.
   defp ask(%Tool{approve: nil}, _args, _context), do: {:deny, "there is nobody who could allow this"}
 
-  defp ask(%Tool{name: name, approve: approve}, args, context),
-    do: verdict!(approve.(%{name: name, args: args}, context))
+  defp ask(%Tool{name: name, approve: approve} = tool, args, context) do
+    case cast(tool, args) do
+      {:ok, args} -> verdict!(approve.(%{name: name, args: args}, context))
+      {:error, text} -> {:deny, text}
+    end
+  end
+
+  defp look_into(%Tool{name: name, resolve: resolve} = tool, call, context) do
+    case cast(tool, call["args"]) do
+      {:ok, args} -> resolved(call, resolve.(%{name: name, args: args}, context))
+      {:error, text} -> resolved(call, if(call["approval"], do: {:deny, text}, else: {:retry, text}))
+    end
+  end
+
+  defp resolved(_call, :later), do: :later
+  defp resolved(call, answer), do: {:resolved, entry(call, answer)}
+
+  # What JSON gives back, so that a tool sees the same deps before and after they were stored.
+  defp made_known(%{agent: %Agent{deps_schema: type}, deps: deps} = context) do
+    plain = deps |> Plain.object() |> Plain.from!()
+
+    case type && Schema.cast(type, plain) do
+      {:ok, value} -> %{context | deps: value}
+      _no_type_or_no_value -> %{context | deps: plain}
+    end
+  end
+
+  defp made_known(context), do: context
+
+  # A function of the worker may leave its parameters to its signature.
+  defp cast(%Tool{parameters: nil}, args), do: {:ok, args}
+
+  defp cast(%Tool{parameters: parameters}, args) do
+    with {:error, {path, expected}} <- Schema.cast(parameters, args) do
+      {:error, "#{Enum.join(path, ".")}: expected #{expected}"}
+    end
+  end
 
   defp apply_to(run, args, _context) when is_function(run, 1), do: run.(args)
   defp apply_to(run, args, context), do: run.(args, context)

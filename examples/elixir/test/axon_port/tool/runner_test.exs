@@ -39,6 +39,22 @@ defmodule AxonPort.Tool.RunnerTest do
       assert answer_of(tasks_here(), fields, %{"day" => "2026-11-20"}) == %{"result" => [2026, "1"]}
     end
 
+    test "gets deps as JSON gives them back, or cast by the agent's type", %{tasks: tasks} do
+      tool = tool(fn _args, %{deps: deps} -> {:ok, inspect(deps)} end)
+
+      for {type, deps, seen} <- [
+            {nil, %{user: %{id: 7}}, %{"user" => %{"id" => 7}}},
+            {nil, [user: 7], %{"user" => 7}},
+            {%{user: :integer, on: Date}, %{"user" => 7, "on" => "2026-11-20"},
+             %{user: 7, on: ~D[2026-11-20]}},
+            {nil, nil, nil}
+          ] do
+        agent = AxonPort.Agent.new(id: "a", model: "test", deps_schema: type)
+        %Task{ref: ref} = Runner.start(tasks, tool, %{}, %{agent: agent, deps: deps})
+        assert outcome(ref) == {:ok, inspect(seen)}
+      end
+    end
+
     test "with arguments that have no value goes back to the model", %{tasks: tasks} do
       fields = [run: fn _args -> {:ok, 1} end, parameters: %{day: Date}]
 
@@ -62,7 +78,7 @@ defmodule AxonPort.Tool.RunnerTest do
           {{:error, "gone"}, %{"error" => "gone"}},
           {{:error, :enoent}, %{"error" => ":enoent"}},
           {{:error, %ArgumentError{message: "bad"}}, %{"error" => "bad"}},
-          {{:error, "gone", node: :db1}, %{"error" => "gone", "details" => %{"node" => "db1"}}}
+          {{:error, "gone", %{node: :db1}}, %{"error" => "gone", "details" => %{"node" => "db1"}}}
         ] do
       test "that returns #{inspect(returned)} is answered so", %{tasks: tasks} do
         assert answer_of(tasks, fn _args -> unquote(Macro.escape(returned)) end) ==
@@ -137,13 +153,17 @@ defmodule AxonPort.Tool.RunnerTest do
 
   describe "an approval" do
     defp verdict_of(tasks, approve) do
-      tool = tool(run: fn _args -> {:ok, 1} end, approve: approve, requires_approval: true)
+      parameters = %{amount: :integer}
+
+      tool =
+        tool(run: fn _args -> {:ok, 1} end, approve: approve, requires_approval: true, parameters: parameters)
+
       %Task{ref: ref} = Runner.approve(tasks, tool, %{"amount" => 30}, %{call_id: "1"})
       Runner.verdict(outcome(ref))
     end
 
-    test "is asked with name, arguments and context", %{tasks: tasks} do
-      approve = fn %{name: name, args: args}, %{call_id: id} -> {:deny, "#{name} #{args["amount"]} #{id}"} end
+    test "is asked with name, cast arguments and context", %{tasks: tasks} do
+      approve = fn %{name: name, args: args}, %{call_id: id} -> {:deny, "#{name} #{args.amount} #{id}"} end
       assert verdict_of(tasks, approve) == %{"approved" => false, "message" => "tried 30 1"}
     end
 
@@ -165,6 +185,33 @@ defmodule AxonPort.Tool.RunnerTest do
         assert message =~ "nobody"
       end
     end
+  end
+
+  test "arguments without a value are refused before anybody is asked", %{tasks: tasks} do
+    asked = fn _request, _context -> raise "asked" end
+    fields = [parameters: %{day: Date}, approve: asked, resolve: asked, run: fn _args -> {:ok, 1} end]
+    args = %{"day" => "2026-02-31"}
+
+    %Task{ref: ref} = Runner.approve(tasks, tool(fields), args, %{})
+    assert {:deny, "day: expected a Date" <> _rest} = outcome(ref)
+
+    for {call, key} <- [{%{}, "retry"}, {%{"approval" => true}, "message"}] do
+      call = Map.merge(%{"call_id" => "c", "name" => "tried", "args" => args}, call)
+      %Task{ref: ref} = Runner.resolve(tasks, tool(fields), call, %{})
+      assert {:resolved, %{^key => "day: expected a Date" <> _rest}} = outcome(ref)
+    end
+  end
+
+  test "a function of the worker that leaves its parameters to its signature is approved by arguments as they came",
+       %{
+         tasks: tasks
+       } do
+    approve = fn %{args: args}, _context -> {:deny, inspect(args)} end
+
+    %Task{ref: ref} =
+      Runner.approve(tasks, tool(handler: {:python, "m:f"}, approve: approve), %{"a" => 1}, %{})
+
+    assert outcome(ref) == {:deny, inspect(%{"a" => 1})}
   end
 
   describe "a call that a run has left open" do
