@@ -26,10 +26,8 @@ from pydantic_core import PydanticSerializationError
 from axon_port.agents.ends import ToolFault, fault_of, is_our_cancellation
 from axon_port.agents.host import Call
 from axon_port.wire import codec
+from axon_port.wire.data import MAX_KEPT_DEPTH, too_deep
 from axon_port.wire.errors import WireError
-
-LONGEST_INTEGER = 4_300
-"""Digits; a parent's parser may take no longer one, and ours takes none."""
 
 _SAID_TO_PYDANTIC_AI = (ModelRetry, ToolFailed, CallDeferred, ApprovalRequired)
 
@@ -69,15 +67,22 @@ def portable(value: Any) -> Any:
     content: Any = value.return_value if isinstance(value, ToolReturn) else value
     try:
         written = tool_return_ta.dump_json(content)
-        if len(written) > LONGEST_INTEGER:
-            codec.decode(written)
+        # Neither a long integer nor a deep value fits into less.
+        if len(written) > MAX_KEPT_DEPTH:
+            _check_depth(codec.decode(written))
     except (UnicodeEncodeError, PydanticSerializationError, ValueError) as error:
         try:
             plain = codec.decode(codec.encode(tool_return_ta.dump_python(content, mode="json")))
+            _check_depth(plain)
         except (PydanticSerializationError, ValueError, TypeError, RecursionError):
             raise TypeError(f"a {type(content).__name__} was returned that has no JSON form: {error}") from None
         return replace(cast("ToolReturn[Any]", value), return_value=plain) if isinstance(value, ToolReturn) else plain
     return cast("Any", value)
+
+
+def _check_depth(value: object) -> None:
+    if too_deep(value):
+        raise ValueError(f"it is nested more than {MAX_KEPT_DEPTH} levels deep")
 
 
 class _Left(Exception):

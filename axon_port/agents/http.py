@@ -106,6 +106,7 @@ class _BoundedBody(httpx2.AsyncByteStream):
         self._request = request
         self._inflate = _Inflate() if compressed else None
         self._events = events
+        self._received = 0
         self._total = 0
         self._held = 0
         self._tail = b""
@@ -127,6 +128,10 @@ class _BoundedBody(httpx2.AsyncByteStream):
             if inflate is None:
                 yield data
                 continue
+            # Members that are empty inflate to nothing, and go on for ever.
+            self._received += len(data)
+            if self._received > MAX_STREAM_BYTES:
+                raise self._broken(f"the compressed answer is longer than {MAX_STREAM_BYTES} bytes")
             try:
                 for piece in inflate.feed(data):
                     yield piece

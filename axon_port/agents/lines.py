@@ -46,6 +46,7 @@ from pydantic_ai.models.wrapper import WrapperModel
 from pydantic_ai.settings import ModelSettings, merge_model_settings
 
 from axon_port.agents.failures import remember_attempts
+from axon_port.agents.received import counts_make_sense, readable
 from axon_port.wire.commands import RetryPolicy
 from axon_port.wire.errors import retryable_status
 
@@ -193,7 +194,9 @@ class Line(WrapperModel):
     def _finished(self, response: ModelResponse) -> ModelResponse:
         if response.state in {"incomplete", "interrupted"} or (self._by_bytes and not _provider_finished(response)):
             raise ModelConnectionError(self.model_name, "the answer ended without the provider's finish", phase="read")
-        return response
+        if not counts_make_sense(response.usage):
+            raise ModelConnectionError(self.model_name, "the answer counts more tokens than there are", phase="read")
+        return readable(response)
 
     def _understood(self, error: Exception, parameters: ModelRequestParameters) -> Exception:
         if isinstance(error, ContentFilterError | UserError | ScriptEnded | FallbackExceptionGroup):

@@ -21,6 +21,7 @@ from axon_port.wire.data import (
     Id,
     JsonObject,
     JsonSchema,
+    Kept,
     Limit,
     Milliseconds,
     Model,
@@ -259,7 +260,7 @@ class ToolResult(Command):
     null_is_value = frozenset({"result", "details"})
 
     call_id: str
-    result: Any = None
+    result: Kept = None
     content: Annotated[list[PromptPart], Field(min_length=1)] | None = None
     retry: str | None = None
     failed: str | None = None

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Annotated, Any, ClassVar, Final, Literal, Self, cast
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Discriminator,
@@ -18,6 +19,34 @@ from pydantic import (
 )
 
 INT64: Final = 2**63 - 1
+
+MAX_KEPT_DEPTH: Final = 190
+"""Levels of a value that ends up in messages. A frame may have 200, and a history puts five around each value: what
+is told of a run can be given back to a next one."""
+
+
+def too_deep(value: Any) -> bool:
+    """Whether arrays and objects are nested more than `MAX_KEPT_DEPTH` levels deep."""
+    level: list[Any] = [value] if isinstance(value, dict | list) else []
+    for _ in range(MAX_KEPT_DEPTH):
+        if not level:
+            return False
+        level = [child for outer in level for child in _children(outer) if isinstance(child, dict | list)]
+    return bool(level)
+
+
+def _children(outer: Any) -> Any:
+    return cast("dict[str, Any]", outer).values() if isinstance(outer, dict) else outer
+
+
+def _shallow(value: Any) -> Any:
+    if too_deep(value):
+        raise ValueError(f"a result may be nested {MAX_KEPT_DEPTH} levels deep, so that a history can hold it")
+    return value
+
+
+Kept = Annotated[Any, AfterValidator(_shallow)]
+"""A value that ends up in messages."""
 
 Id = Annotated[
     Annotated[str, Field(min_length=1, max_length=256), Tag("\0text")]
@@ -265,7 +294,7 @@ class DeferredResult(Data):
 
     null_is_value = frozenset({"result"})
 
-    result: Any = None
+    result: Kept = None
     retry: str | None = None
     failed: str | None = None
     approved: bool | None = None

@@ -7,9 +7,11 @@ import os
 import ssl
 import sys
 import threading
+from contextlib import nullcontext
 from typing import Any, cast
 
 import anyio
+import httpx2
 import pytest
 from anyio import to_thread
 from pydantic_ai import Agent
@@ -548,6 +550,26 @@ def test_an_endless_answer_is_a_broken_one(interface: Interface, stream: bool, m
             ask(at(service), stream=stream)
         assert not isinstance(caught.value, ModelHTTPError)
         service.requests[0].wait_finished()
+
+
+def test_an_answer_of_empty_members_is_a_broken_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They inflate to nothing, and could go on for ever. clause: MODEL-BOUNDS"""
+    members = gzip.compress(b"") * 1000
+    monkeypatch.setattr(http, "MAX_STREAM_BYTES", len(members))
+    for count, whole in ((1000, True), (1001, False)):
+        body = http._BoundedBody(  # pyright: ignore[reportPrivateUsage]
+            httpx2.ByteStream(gzip.compress(b"") * count), REQUEST, compressed=True, events=True
+        )
+        with nullcontext() if whole else pytest.raises(httpx2.RemoteProtocolError):
+            anyio.run(_drain, body)
+
+
+REQUEST = httpx2.Request("POST", "http://127.0.0.1/v1")
+
+
+async def _drain(body: httpx2.AsyncByteStream) -> None:
+    async for piece in body:
+        assert not piece
 
 
 def test_a_stream_may_be_longer_than_one_event(monkeypatch: pytest.MonkeyPatch) -> None:
