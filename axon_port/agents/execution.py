@@ -38,7 +38,7 @@ from axon_port.agents.definition import AgentDefinition, Workshop
 from axon_port.agents.ends import ToolFault
 from axon_port.agents.failures import wire_error
 from axon_port.agents.guard import RunGuard
-from axon_port.agents.history import dump_history, parse_history, resumable
+from axon_port.agents.history import check_closed, dump_history, parse_history, resumable
 from axon_port.agents.host import Host
 from axon_port.agents.lines import Line, chain
 from axon_port.agents.output import OUTPUT_TOOL, StructuredOutput
@@ -128,6 +128,8 @@ class Execution:
         results = None
         if command.deferred_results is not None:
             results = deferred_results(command.deferred_results, history or [])
+        elif prompt is not None and history is not None:
+            check_closed(history)
         settings = {**(defaults.model_settings or {}), **(command.model_settings or {})}
         await self._choose_output()
         model = self._line(await self._models())

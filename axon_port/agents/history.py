@@ -36,6 +36,13 @@ def parse_history(messages: list[Any]) -> list[ModelMessage]:
         raise WireError("InvalidHistory", message, details=details) from None
 
 
+def check_closed(messages: Sequence[ModelMessage]) -> None:
+    """Raises `WireError` `InvalidHistory` where calls wait for an answer, and a prompt cannot come in between."""
+    if messages and isinstance(messages[-1], ModelResponse) and (calls := unanswered_calls(messages)):
+        message = "the history ends with open calls: a run without a prompt makes them, `deferred_results` answer them"
+        raise WireError("InvalidHistory", message, details={"open": sorted(calls)})
+
+
 def dump_history(messages: Sequence[ModelMessage]) -> JsonText:
     """Messages as JSON, once; the frame takes the bytes as they are."""
     listed = list(messages)
