@@ -29,7 +29,9 @@ class ChunkFlow:
         self._exchange = exchange
         self._outbox = outbox
         self._max_frame_bytes = max_frame_bytes
-        self._queue = ChunkQueue(command.credit if streams else None, (max_frame_bytes - overhead) // ESCAPED_BYTES)
+        self._queue = ChunkQueue(
+            command.credit if streams else None, (max_frame_bytes - overhead) // ESCAPED_BYTES, exchange.keys
+        )
         self._moved = asyncio.Event()
         self._room_asked = False
 
@@ -47,8 +49,14 @@ class ChunkFlow:
         self._queue.unlimit()
         self._flush()
 
+    def close_text(self) -> None:
+        """The model has said what it says before something else happens: nothing of it need wait."""
+        self._queue.close_text()
+        self._flush()
+
     async def drained(self) -> None:
-        """Return when every chunk has left for the outbox."""
+        """Return when every chunk has left for the outbox. Nothing more will be added."""
+        self._queue.close_text()
         while self._queue:
             self._moved.clear()
             self._flush()

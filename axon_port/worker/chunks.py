@@ -2,6 +2,8 @@
 
 No I/O: bytes of credit and of text in, chunks out. While nothing may leave, neighbouring deltas of one kind are
 joined, so that a slow parent gets fewer, longer chunks and nothing is lost; what waits is bounded by the answer.
+The end of a text that may be the beginning of a key waits for what follows it: two halves of a key in two chunks
+would be told as they are.
 """
 
 from __future__ import annotations
@@ -9,10 +11,16 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol, runtime_checkable
+from typing import Any, Final, Protocol, cast, runtime_checkable
 
 JOINED: Final = frozenset({"text", "thinking"})
 """Kinds whose data are deltas; of `output`, each a growing whole, the latest stands for those before it."""
+
+
+_LATER: Final = (0, "", None)
+"""What stands for a text that cannot leave yet."""
+
+_NOTHING: Final = object()
 
 
 @runtime_checkable
@@ -36,13 +44,32 @@ class _Waiting:
     kind: str
     data: Any
     pieces: list[str] = field(default_factory=list[str])
+    held: Any = _NOTHING
+    whole: bool = False
+
+
+class Keys(Protocol):
+    """What knows the keys that no text may hold."""
+
+    def text(self, text: str) -> str: ...
+
+    def begun(self, text: str) -> int: ...
+
+
+class _NoKeys:
+    def text(self, text: str) -> str:
+        return text
+
+    def begun(self, text: str) -> int:
+        return 0
 
 
 class ChunkQueue:
     """Chunks on their way out. `credit` None means without limit."""
 
-    def __init__(self, credit: int | None, max_characters: int) -> None:
+    def __init__(self, credit: int | None, max_characters: int, keys: Keys | None = None) -> None:
         self.credit = credit
+        self._keys: Keys = keys or _NoKeys()
         self._max = max(1, max_characters)
         self._waiting: deque[_Waiting] = deque()
         self._seq = 0
@@ -52,7 +79,7 @@ class ChunkQueue:
 
     def add(self, kind: str, step: int, data: Any) -> None:
         last = self._waiting[-1] if self._waiting else None
-        if last is None or last.kind != kind or last.step != step:
+        if last is None or last.kind != kind or last.step != step or last.whole:
             pieces = [data] if kind in JOINED else []
             self._waiting.append(_Waiting(step, kind, data, pieces))
         elif kind in JOINED:
@@ -67,6 +94,11 @@ class ChunkQueue:
         if self.credit is not None:
             self.credit += credit
 
+    def close_text(self) -> None:
+        """What was added last is whole: it need not wait for what follows."""
+        if self._waiting:
+            self._waiting[-1].whole = True
+
     def unlimit(self) -> None:
         """Nobody can give credit any more."""
         self.credit = None
@@ -75,6 +107,8 @@ class ChunkQueue:
         """The chunks that may leave now, each at the cost of one credit."""
         while self._waiting and self.credit != 0:
             data = self._next_data()
+            if data is _LATER:
+                return
             if data is None:
                 continue
             step, kind, value = data
@@ -86,15 +120,35 @@ class ChunkQueue:
 
     def _next_data(self) -> tuple[int, str, Any] | None:
         first = self._waiting[0]
+        follows = len(self._waiting) == 1 and not first.whole
         if first.kind in JOINED:
-            text = "".join(first.pieces)
-            if len(text) > self._max:
-                first.pieces = [text[self._max :]]
-                return first.step, first.kind, text[: self._max]
-            self._waiting.popleft()
-            return first.step, first.kind, text
+            return self._next_text(first, follows)
+        value = first.data
+        if isinstance(value, Growing):
+            known, value = value.value()
+            value = value if known else first.held
+            if follows and self._keys.begun(_last_text(value)):
+                first.held = value
+                return _LATER
+            if value is _NOTHING:
+                self._waiting.popleft()
+                return None
         self._waiting.popleft()
-        if isinstance(first.data, Growing):
-            known, value = first.data.value()
-            return (first.step, first.kind, value) if known else None
-        return first.step, first.kind, first.data
+        return first.step, first.kind, value
+
+    def _next_text(self, first: _Waiting, follows: bool) -> tuple[int, str, Any]:
+        text = self._keys.text("".join(first.pieces))
+        ready = len(text) - (self._keys.begun(text) if follows else 0)
+        cut = min(ready, self._max)
+        if cut == len(text):
+            self._waiting.popleft()
+        else:
+            first.pieces = [text[cut:]]
+        return (first.step, first.kind, text[:cut]) if cut or not text else _LATER
+
+
+def _last_text(value: Any) -> str:
+    """The text at the end of a value as JSON is written: the one that may still be growing."""
+    while isinstance(value, dict | list) and value:
+        value = cast("list[Any]", list(value.values()) if isinstance(value, dict) else value)[-1]  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType, reportUnknownArgumentType]
+    return value if isinstance(value, str) else ""

@@ -34,6 +34,11 @@ class Exchange:
     def is_open(self) -> bool:
         return self._open
 
+    @property
+    def keys(self) -> Redactor:
+        """What takes keys out of texts."""
+        return self._table.redactor
+
     def send(self, payload: bytes) -> bool:
         """Send an encoded frame with this id that is not the last. False, and nothing sent, after the last one."""
         payload = self._table.redactor.payload(payload)

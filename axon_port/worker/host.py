@@ -28,6 +28,7 @@ class RunHost:
         return await self.calls.tool(call)
 
     async def ask_approval(self, call: Call, *, faults: ArgumentsCheck) -> Decision:
+        self.chunks.close_text()
         return await self.calls.approval(call, faults)
 
     def wants(self, kind: ChunkKind) -> bool:
@@ -40,6 +41,7 @@ class RunHost:
         stats = self._services.stats
         match event.what:
             case "tool_called":
+                self.chunks.close_text()
                 stats.tools["calls"] += 1
                 stats.agent(self._agent_id).tools += 1
             case "tool_answered":

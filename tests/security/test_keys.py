@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.kit import REPOSITORY, Frame, Worker, failed, succeeded, texts
+from tests.kit.providers import Provider
 
 ENVIRONMENT = {
     "OPENAI_API_KEY": "sk-canary-env-openai-0123456789",
@@ -126,6 +127,31 @@ def test_chunks_hold_no_key(worker: Worker) -> None:
 
 
 @pytest.mark.parametrize("approval", [False, True])
+@pytest.mark.parametrize("kind", ["text", "thinking", "output"])
+def test_a_key_in_two_halves_is_no_key_in_chunks(worker: Worker, kind: str) -> None:
+    """As a service would stream it, letter by letter even. clause: SEC-KEYS, STREAM-OUTPUT
+    fault: H63
+    """
+    with Provider("openai_chat") as provider:
+        fields: dict[str, Any] = (
+            {"output_schema": {"type": "object"}, "output_mode": "native"} if kind == "output" else {}
+        )
+        agent = worker.agent(model=provider.endpoint("m"), **fields)
+        said = json.dumps({"a": ALL, "b": 1}) if kind == "output" else f"it is {ALL}, is it not?"
+        for pieces in ([*said], [said[:25], said[25:70], said[70:]]):
+            if kind == "thinking":
+                provider.say(thinking="".join(pieces), text="done")
+            else:
+                provider.say(chunks=pieces)
+            frames = worker.collect(worker.start_stream(agent, events=[kind]))
+            succeeded(frames[-1])
+            told = texts(frames, kind)
+            assert "[redacted]" in json.dumps(told)
+            joined = json.dumps(told) if kind == "output" else "".join(told)
+            parts = {key[start : start + 9] for key in KEYS for start in range(len(key) - 8)}
+            assert [part for part in parts if part in joined] == []
+
+
 def test_calls_to_the_parent_and_what_it_answers_hold_no_key(worker: Worker, approval: bool) -> None:
     """clause: SEC-KEYS"""
     ask = {"name": "ask", "parameters": {"type": "object"}, "requires_approval": approval}
@@ -165,7 +191,9 @@ def test_deferred_calls_hold_no_key(worker: Worker) -> None:
 
 @pytest.mark.parametrize("function", ["give", "tell", "throw", "throw_later", "retry", "give_up", "leave"])
 def test_functions_of_the_worker_cannot_tell_a_key(worker: Worker, function: str) -> None:
-    """Returned, printed, logged, raised. clause: SEC-KEYS, LOG-RECORDS, LOG-LINES, TOOL-RAISES"""
+    """Returned, printed, logged, raised. clause: SEC-KEYS, LOG-RECORDS, LOG-LINES, TOOL-RAISES
+    fault: H63
+    """
     agent = worker.agent([calls(function, text=ALL), {"text": "done"}], tools=[tool(function)])
     run = worker.start_stream(agent, events=["tool_call", "tool_return"])
     answer = worker.collect(run)[-1]
@@ -199,7 +227,9 @@ def test_faults_of_output_and_of_arguments_hold_no_key(worker: Worker) -> None:
 
 
 def test_a_refused_command_does_not_repeat_a_key(worker: Worker) -> None:
-    """clause: SEC-KEYS, ENV-NO-ECHO"""
+    """clause: SEC-KEYS, ENV-NO-ECHO
+    fault: H63
+    """
     unseen = "sk-canary-that-was-never-accepted"
     before = len(worker.frames)
     schema = {"type": "object", "properties": {"n": {"type": "integer", "const": 1, "pattern": "x"}}}
@@ -275,7 +305,9 @@ def echo() -> Iterator[str]:
 def test_a_provider_that_repeats_the_key_does_not_bring_it_back(
     worker: Worker, echo: str, name: str, kind: str
 ) -> None:
-    """clause: SEC-KEYS"""
+    """clause: SEC-KEYS
+    fault: H63
+    """
     base = f"{echo}/v1" if "openai" in name or name == "x" else echo
     agent = worker.agent(model={"name": name, "base_url": base, "api_key": FRAME_KEY})
     answer = failed(worker.ask(kind, agent_id=agent, prompt="go"), "ModelHTTPError")

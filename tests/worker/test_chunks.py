@@ -3,6 +3,7 @@
 import pytest
 
 from axon_port.worker.chunks import Chunk, ChunkQueue
+from axon_port.worker.redaction import Redactor
 
 LONG = 1000
 
@@ -198,3 +199,89 @@ def test_a_delta_of_nothing_is_no_reason_for_another_chunk() -> None:
         queue.add("text", 1, piece)
     queue.grant(1)
     assert data(queue) == ["ab"]
+
+
+# ---------------------------------------------------------------- keys in two halves
+
+KEY = "sk-secret-0123456789"
+
+
+def with_key(credit: int | None = None, most: int = LONG) -> ChunkQueue:
+    """The queue of a worker that has one key."""
+    return ChunkQueue(credit, most, Redactor({"SHOP_TOKEN": KEY}))
+
+
+@pytest.mark.parametrize("kind", ["text", "thinking"])
+@pytest.mark.parametrize("at", range(1, len(KEY)))
+def test_the_halves_of_a_key_in_two_deltas_are_told_as_none(kind: str, at: int) -> None:
+    """clause: SEC-KEYS
+    fault: H63
+    """
+    queue = with_key()
+    said: list[object] = []
+    for piece in (f"it is {KEY[:at]}", f"{KEY[at:]}, is it not?"):
+        queue.add(kind, 1, piece)
+        said += data(queue)
+    assert said == ["it is ", "[redacted], is it not?"]
+    assert not queue
+
+
+def test_a_key_that_comes_letter_by_letter_is_told_as_none() -> None:
+    """clause: SEC-KEYS"""
+    queue = with_key()
+    said: list[object] = []
+    for letter in f"<{KEY}>":
+        queue.add("text", 1, letter)
+        said += data(queue)
+    assert said == ["<", "[redacted]", ">"]
+
+
+def test_a_key_on_the_edge_of_two_long_chunks_is_told_as_none() -> None:
+    """clause: SEC-KEYS, STREAM-SPLIT"""
+    queue = with_key(most=7)
+    queue.add("text", 1, f"abc {KEY} def")
+    assert "".join(map(str, data(queue))) == "abc [redacted] def"
+
+
+def test_what_only_begins_like_a_key_waits_for_no_more_than_what_follows() -> None:
+    """clause: SEC-KEYS"""
+    queue = with_key()
+    queue.add("text", 1, "tasks")
+    assert data(queue) == ["task"]
+    queue.add("text", 1, "k are done")
+    assert data(queue) == ["sk are done"]
+
+
+@pytest.mark.parametrize("follows", ["another kind", "another step", "a tool", "the end"])
+def test_what_begins_like_a_key_is_not_kept_when_nothing_can_follow(follows: str) -> None:
+    """clause: SEC-KEYS, STREAM-TEXT"""
+    queue = with_key()
+    queue.add("text", 1, "tasks")
+    said = data(queue)
+    if follows == "another kind":
+        queue.add("tool_call", 1, {})
+    elif follows == "another step":
+        queue.add("text", 2, "done")
+    else:
+        queue.close_text()
+    said += data(queue)
+    assert said[:2] == ["task", "s"]
+    assert not queue
+
+
+def test_a_growing_value_that_ends_like_a_key_waits_until_it_has_grown() -> None:
+    """clause: SEC-KEYS, STREAM-OUTPUT"""
+    queue, whole = with_key(), Whole()
+    said: list[object] = []
+    for now in ({"a": "x"}, {"a": "x", "b": ["y", KEY[:5]]}, {"a": "x", "b": ["y", KEY]}):
+        whole.now = now
+        queue.add("output", 1, whole)
+        said += data(queue)
+    assert said == [{"a": "x"}, {"a": "x", "b": ["y", KEY]}], "a whole key is the redaction's matter"
+    whole.now = {"a": "tasks"}
+    queue.add("output", 1, whole)
+    assert data(queue) == []
+    whole.known = False
+    queue.close_text()
+    assert data(queue) == [{"a": "tasks"}]
+    assert not queue
