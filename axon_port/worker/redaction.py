@@ -40,6 +40,25 @@ _DATA: Final = frozenset({"args", "content", "fields", "body", "metadata"})
 """Keys below which everything is somebody's data: there a `name` is a text like any other."""
 
 
+def secret_names(environment: Mapping[str, str]) -> list[str]:
+    """The variables whose values are keys."""
+    return [name for name in environment if _NAMES.search(name)]
+
+
+def keep_from_children(environment: Mapping[str, str] = os.environ) -> None:
+    """Leave the keys where this process finds them, in `os.environ`, and take them out of what a child inherits.
+
+    A child is started with the C library's environment unless it is given another one. Call it before somebody's
+    code is imported, whose threads may read that environment.
+    """
+    import subprocess  # as late as this: it takes longer to import than to answer the first ping
+
+    # Python would read `os.environ` for a child that it starts in this way.
+    subprocess._USE_POSIX_SPAWN = False  # pyright: ignore[reportPrivateUsage]  as its documentation says
+    for name in secret_names(environment):
+        os.unsetenv(name)
+
+
 class Redactor:
     """Every key that was given to this worker, by a frame or by its environment. For use from any thread."""
 
@@ -47,9 +66,8 @@ class Redactor:
         self._lock = threading.Lock()
         self._secrets: tuple[str, ...] = ()
         self._encoded: tuple[bytes, ...] = ()
-        for name, value in environment.items():
-            if _NAMES.search(name):
-                self.learn(value)
+        for name in secret_names(environment):
+            self.learn(environment[name])
 
     def learn(self, secret: str) -> None:
         """Keep `secret` out of every text from now on, also as it stands without the white space around it."""
@@ -81,6 +99,17 @@ class Redactor:
             if secret in text:
                 text = text.replace(secret, REPLACEMENT)
         return self._without_cut_key(text) if text.endswith(CUT_END) else text
+
+    def begun(self, text: str) -> int:
+        """How many characters at the end of `text` may be the beginning of a key."""
+        longest = 0
+        for secret in self._secrets:
+            start = text.find(secret[0], max(0, len(text) - len(secret) + 1))
+            while start >= 0 and not secret.startswith(text[start:]):
+                start = text.find(secret[0], start + 1)
+            if start >= 0:
+                longest = max(longest, len(text) - start)
+        return longest
 
     def _without_cut_key(self, text: str) -> str:
         """A text that was cut to a length can end with the beginning of a key."""

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 from axon_port import __version__
 from axon_port.wire.errors import WireError
 from axon_port.wire.events import PROTOCOL_VERSION
-from axon_port.worker import children, forks, logs, signals, stdio
+from axon_port.worker import children, forks, logs, redaction, signals, stdio
 from axon_port.worker.exchanges import Exchanges
 from axon_port.worker.guardian import Guardian
 from axon_port.worker.intake import Inbox, Intake, ParentDied, Signalled
@@ -139,6 +139,7 @@ class Worker:
     async def _main(self) -> None:
         import asyncio
 
+        redaction.keep_from_children()
         loop = self._loop = asyncio.get_running_loop()
         forks.leave_to_parent(loop)
         self._beat(loop)
