@@ -209,7 +209,9 @@ def test_a_cancel_while_a_person_thinks_ends_the_run(worker: Worker, address: st
 
 
 def test_a_server_that_dies_in_a_call_ends_the_run_and_the_next_one_works(worker: Worker) -> None:
-    """clause: CAP-MCP, TOOL-RETRIES"""
+    """clause: CAP-MCP, TOOL-RETRIES
+    fault: F56
+    """
     agent = agent_of(worker, str(SERVER), calls(("pid", {})), calls(("die", {})), calls(("die", {})), last=False)
     answer = worker.run(agent, timeout_ms=30_000, messages="all")
     failed(answer, "ToolRetriesExceeded")
@@ -248,7 +250,9 @@ def test_a_run_that_waits_for_a_server_times_out(worker: Worker, address: str) -
 
 
 def test_a_child_sees_no_key_of_the_environment(worker: Worker) -> None:
-    """clause: CAP-MCP, SEC-KEYS"""
+    """clause: CAP-MCP, SEC-KEYS
+    fault: H66
+    """
     (environment,) = returned(worker.run(agent_of(worker, str(SERVER), calls(("environment", {})))))
     assert CANARY not in json.dumps(environment)
     assert not environment.keys() & {"OPENAI_API_KEY", "SHOP_TOKEN"}
@@ -322,7 +326,9 @@ def test_worker_and_child_are_gone_when_the_parent_was_killed() -> None:
 
 
 def test_a_hundred_cancelled_runs_leave_nothing_that_works_on(address: str) -> None:
-    """clause: RUN-CANCEL, CAP-MCP"""
+    """clause: RUN-CANCEL, CAP-MCP
+    fault: F55
+    """
     with capable("MCP", "MCP:stdio") as worker:
         agent = agent_of(worker, address, calls(("wait", {})))
         for _ in range(10):

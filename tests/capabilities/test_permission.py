@@ -138,7 +138,9 @@ def disguises(script: str) -> list[Any]:
 
 @pytest.mark.parametrize("number", range(len(disguises(""))))
 def test_a_server_that_is_no_address_is_not_started(worker: Worker, place: Path, number: int) -> None:
-    """clause: SEC-MCP, SEC-CAPABILITY"""
+    """clause: SEC-MCP, SEC-CAPABILITY
+    fault: H61
+    """
     answer = try_spec(worker, disguises(str(place / "evil.py"))[number])
     assert not (place / TRACE).exists(), "a process was started"
     assert answer["type"] == "error"
@@ -148,7 +150,9 @@ def test_a_server_that_is_no_address_is_not_started(worker: Worker, place: Path,
 
 
 def test_an_address_is_no_file_whatever_lies_in_the_working_directory(worker: Worker, place: Path) -> None:
-    """clause: SEC-MCP"""
+    """clause: SEC-MCP
+    fault: H61
+    """
     try_spec(worker, {"MCP": {"url": "http://127.0.0.1:9/evil.py"}})
     assert not (place / TRACE).exists(), "a process was started"
 

@@ -451,7 +451,9 @@ EXCEPTIONS = [
 @pytest.mark.parametrize("function", ["throw", "throw_later"])
 @pytest.mark.parametrize("kind", EXCEPTIONS)
 def test_whatever_a_tool_raises_its_run_fails_and_no_other(python_worker: Worker, kind: str, function: str) -> None:
-    """clause: TOOL-RAISES"""
+    """clause: TOOL-RAISES
+    fault: F52
+    """
     canary, call = start_asking(python_worker)
     agent = agent_with(python_worker, function, {"kind": kind})
     run = python_worker.start_run(agent)
@@ -464,6 +466,7 @@ def test_whatever_a_tool_raises_its_run_fails_and_no_other(python_worker: Worker
 
 
 def test_endless_recursion_fails_its_run(python_worker: Worker) -> None:
+    """fault: F52"""
     failed(run_tool(python_worker, "recurse"), "ToolError")
 
 
@@ -473,7 +476,9 @@ def test_endless_recursion_fails_its_run(python_worker: Worker) -> None:
 @pytest.mark.parametrize("function", ["hang", "hang_later", "swallow_cancellation"])
 @pytest.mark.parametrize("limit", ["tool", "run", "cancel"])
 def test_a_tool_that_does_not_stop_is_not_waited_for(function: str, limit: str) -> None:
-    """clause: RUN-UNWIND"""
+    """clause: RUN-UNWIND
+    fault: F53
+    """
     with python_worker_with("--drain-timeout", "1") as worker:
         fields: dict[str, Any] = {"timeout_ms": 100, "retries": 0} if limit == "tool" else {}
         agent = agent_with(worker, function, **fields)
@@ -488,6 +493,7 @@ def test_a_tool_that_does_not_stop_is_not_waited_for(function: str, limit: str) 
 
 
 def test_tools_that_do_not_stop_are_counted_as_abandoned() -> None:
+    """fault: F53"""
     with python_worker_with("--drain-timeout", "1") as worker:
         for function in ("hang", "swallow_cancellation"):
             failed(worker.run(agent_with(worker, function, timeout_ms=50, retries=0)), "ToolRetriesExceeded")

@@ -296,7 +296,9 @@ def test_after_an_error_the_history_can_be_gone_on_from(worker: Worker) -> None:
 
 
 def test_a_call_that_takes_too_long_goes_back_to_the_model(worker: Worker) -> None:
-    """clause: TOOL-TIMEOUT, CALL-CANCEL"""
+    """clause: TOOL-TIMEOUT, CALL-CANCEL
+    fault: F51
+    """
     script = [calls("lookup"), calls("other"), says("done")]
     run, call = start_asking(worker, worker.agent(script, tools=[tool(timeout_ms=50), tool("other")]))
     cancel = worker.wait_for("tool_cancel", of=run)
@@ -307,6 +309,7 @@ def test_a_call_that_takes_too_long_goes_back_to_the_model(worker: Worker) -> No
 
 
 def test_calls_that_go_on_taking_too_long_spend_the_tools_retries(worker: Worker) -> None:
+    """fault: F51"""
     agent = worker.agent([calls("lookup")] * 10, tools=[tool(timeout_ms=20, retries=2)])
     run = worker.start_run(agent)
     frames = worker.collect(run)
@@ -340,6 +343,7 @@ def test_an_answer_that_crosses_a_cancel_is_dropped(worker: Worker) -> None:
 
 
 def test_a_run_whose_parent_never_answers_ends_with_its_own_timeout(worker: Worker) -> None:
+    """fault: F51"""
     agent = worker.agent([calls("lookup")] * 1000, tools=[tool(timeout_ms=NEVER_MS)], timeout_ms=100)
     run, _ = start_asking(worker, agent)
     failed(worker.terminal(run), "Timeout")

@@ -71,7 +71,9 @@ def nobody() -> Iterator[str]:
 def test_a_line_that_breaks_is_a_connection_error_and_its_messages_are_fit_for_a_next_run(
     worker: Worker, server: Provider, interface: Interface, kind: Kind
 ) -> None:
-    """clause: MODEL-FINISH, ERR-TYPES, RUN-RESUME"""
+    """clause: MODEL-FINISH, ERR-TYPES, RUN-RESUME
+    fault: G57, G59
+    """
     agent = agent_on(worker, server, tools=[LOOKUP])
     for number, (name, fault) in enumerate(BREAKS.items(), start=1):
         fault(server)
@@ -121,7 +123,9 @@ def test_a_break_in_a_later_request_keeps_what_was_done(
 def test_an_address_where_nobody_listens_is_a_connection_error(
     worker: Worker, interface: Interface, kind: Kind, nobody: str
 ) -> None:
-    """clause: ERR-TYPES"""
+    """clause: ERR-TYPES
+    fault: G57
+    """
     with Provider(interface) as template:
         model = endpoint(template)
     agent = worker.agent(model={**model, "base_url": nobody})
@@ -162,7 +166,9 @@ def test_lines_that_break_at_the_same_time_do_not_disturb_each_other(
 
 
 def test_silence_before_the_head_is_a_timeout(worker: Worker, server: Provider, kind: Kind) -> None:
-    """clause: MODEL-IDLE"""
+    """clause: MODEL-IDLE
+    fault: G57
+    """
     server.stall(before="headers")
     agent = agent_on(worker, server, idle_timeout_ms=SOON_MS)
     error = failed(end_of(worker, kind, agent), "ModelTimeout")
@@ -171,7 +177,9 @@ def test_silence_before_the_head_is_a_timeout(worker: Worker, server: Provider, 
 
 
 def test_silence_after_a_beginning_is_a_timeout(worker: Worker, server: Provider, kind: Kind) -> None:
-    """clause: MODEL-IDLE, RUN-RESUME"""
+    """clause: MODEL-IDLE, RUN-RESUME
+    fault: G57
+    """
     server.stall(after=after_text(server), text=TEXT)
     server.say(text="the whole answer")
     agent = agent_on(worker, server, idle_timeout_ms=SOON_MS)

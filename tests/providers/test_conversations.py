@@ -260,7 +260,9 @@ def test_wrong_arguments_go_back_to_the_service_and_not_to_the_parent(
 
 @pytest.mark.parametrize("interface", ["openai_chat", "openai_responses"])
 def test_arguments_that_are_no_json_go_back_to_the_service(worker: Worker, server: Provider, either: Kind) -> None:
-    """clause: TOOL-VALIDATED"""
+    """clause: TOOL-VALIDATED
+    fault: G59
+    """
     server.say(tool_calls=[{"name": "lookup", "args": '{"q": "a'}])
     server.say(tool_calls=lookup_calls("a"))
     server.say(text="done")
@@ -274,7 +276,9 @@ def test_arguments_that_are_no_json_go_back_to_the_service(worker: Worker, serve
 def test_a_call_of_a_tool_that_does_not_exist_goes_back_to_the_service(
     worker: Worker, server: Provider, either: Kind
 ) -> None:
-    """clause: TOOL-UNKNOWN"""
+    """clause: TOOL-UNKNOWN
+    fault: G59
+    """
     server.say(tool_calls=[{"name": "teleport", "args": {}}])
     server.say(text="sorry")
     agent = agent_on(worker, server, tools=[LOOKUP])
@@ -282,7 +286,9 @@ def test_a_call_of_a_tool_that_does_not_exist_goes_back_to_the_service(
 
 
 def test_two_hundred_calls_of_one_answer_are_all_made(worker: Worker, server: Provider, interface: Interface) -> None:
-    """clause: TOOL-PARALLEL"""
+    """clause: TOOL-PARALLEL
+    fault: G59
+    """
     server.say(tool_calls=lookup_calls(*map(str, range(200))))
     server.say(text="done")
     run = worker.start_run(agent_on(worker, server, tools=[LOOKUP]))

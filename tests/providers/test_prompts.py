@@ -198,7 +198,9 @@ def test_a_part_that_the_service_has_no_form_for_is_an_error_that_will_not_pass(
 def test_an_address_inside_our_own_network_is_not_read(
     worker: Worker, server: Provider, inner: Provider, interface: Interface
 ) -> None:
-    """clause: RUN-PROMPT"""
+    """clause: RUN-PROMPT
+    fault: H64
+    """
     agent, port = agent_on(worker, server), inner.origin.rpartition(":")[2]
     hosts = ("127.0.0.1", "localhost", "[::1]", "169.254.169.254", "10.0.0.1", "2130706433")
     for kind, host in product(FETCHED[interface], hosts):
@@ -210,7 +212,9 @@ def test_an_address_inside_our_own_network_is_not_read(
 
 @pytest.mark.parametrize("interface", ["openai_chat", "google"])
 def test_an_address_of_another_kind_is_not_read(worker: Worker, server: Provider, interface: Interface) -> None:
-    """clause: RUN-PROMPT"""
+    """clause: RUN-PROMPT
+    fault: H64
+    """
     agent = agent_on(worker, server)
     for kind, url in product(FETCHED[interface], ("file:///etc/passwd", "s3://bucket/key", "gopher://127.0.0.1/")):
         part = {"type": kind, "url": url, "media_type": MEDIA_TYPES[kind]}
@@ -224,7 +228,9 @@ def test_an_address_of_another_kind_is_not_read(worker: Worker, server: Provider
 def test_an_address_in_a_history_is_not_read_either(
     worker: Worker, server: Provider, inner: Provider, interface: Interface
 ) -> None:
-    """clause: RUN-HISTORY"""
+    """clause: RUN-HISTORY
+    fault: H64
+    """
     agent = agent_on(worker, server)
     for kind in FETCHED[interface]:
         content = [{"url": f"{inner.origin}/a", "kind": kind.replace("_", "-"), "media_type": MEDIA_TYPES[kind]}]

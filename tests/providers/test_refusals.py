@@ -33,7 +33,9 @@ def error_of(worker: Worker, server: Provider, kind: Kind, **fields: Any) -> Fra
 
 
 def test_each_status_is_told_and_said_to_be_final_or_not(worker: Worker, server: Provider, kind: Kind) -> None:
-    """clause: ERR-HTTP, ERR-RETRYABLE, MODEL-RETRY"""
+    """clause: ERR-HTTP, ERR-RETRYABLE, MODEL-RETRY
+    fault: G58
+    """
     agent = agent_on(worker, server)
     for number, (status, retryable) in enumerate(STATUSES.items(), start=1):
         server.fail(status, message="no, and no again")
@@ -59,7 +61,9 @@ HEADERS: dict[str, tuple[Mapping[str, str], int, int]] = {
 
 
 def test_when_to_come_back_is_told_in_milliseconds(worker: Worker, server: Provider, either: Kind) -> None:
-    """clause: ERR-HTTP"""
+    """clause: ERR-HTTP
+    fault: G58
+    """
     agent = agent_on(worker, server)
     for status in (429, 503):
         for name, (headers, least, most) in HEADERS.items():
@@ -75,7 +79,9 @@ def test_a_time_to_come_back_that_is_none_is_left_out(worker: Worker, server: Pr
 
 
 def test_a_page_of_five_megabytes_is_cut(worker: Worker, server: Provider, either: Kind) -> None:
-    """clause: ERR-BOUNDS"""
+    """clause: ERR-BOUNDS
+    fault: G58
+    """
     server.fail(502, body=html_page(5_000_000))
     error = error_of(worker, server, either)
     assert error["details"]["status_code"] == 502

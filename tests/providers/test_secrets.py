@@ -70,7 +70,9 @@ def assert_untold(worker: Worker, *keys: str, part: int = 16, since: int = 0) ->
 def test_an_endpoint_is_sent_nothing_of_the_environment(
     watched: Worker, echoing: Provider, interface: Interface, kind: Kind
 ) -> None:
-    """clause: SEC-BASE-URL"""
+    """clause: SEC-BASE-URL
+    fault: H62
+    """
     echoing.say()
     succeeded(end_of(watched, kind, agent_on(watched, echoing)))
     echoing.fail(401, echo_key=True)
@@ -87,7 +89,9 @@ def test_an_endpoint_is_sent_nothing_of_the_environment(
 def test_an_endpoint_without_a_key_is_sent_nothing_of_the_environment_either(
     watched: Worker, echoing: Provider, either: Kind
 ) -> None:
-    """clause: SEC-BASE-URL, MODEL-KEY"""
+    """clause: SEC-BASE-URL, MODEL-KEY
+    fault: H62
+    """
     echoing.say()
     model = {"name": echoing.endpoint(MODELS[echoing.interface])["name"], "base_url": echoing.base_url}
     succeeded(end_of(watched, either, agent_on(watched, echoing, model=model)))
@@ -139,7 +143,9 @@ ECHOES: dict[str, Fault] = {
 
 
 def test_a_key_that_the_service_echoes_is_redacted(watched: Worker, echoing: Provider, since: int, kind: Kind) -> None:
-    """clause: SEC-KEYS"""
+    """clause: SEC-KEYS
+    fault: G58, H63
+    """
     agent = agent_on(watched, echoing)
     for number, echo in enumerate(ECHOES.values(), start=1):
         echo(echoing)
@@ -149,7 +155,9 @@ def test_a_key_that_the_service_echoes_is_redacted(watched: Worker, echoing: Pro
 
 
 def test_a_key_that_is_cut_in_two_is_redacted_too(watched: Worker, echoing: Provider, since: int) -> None:
-    """clause: SEC-KEYS, ERR-BOUNDS"""
+    """clause: SEC-KEYS, ERR-BOUNDS
+    fault: H63
+    """
     agent = agent_on(watched, echoing)
     for limit, kept in product((500, 4096, 8192, 65536), (20, 30, 40)):
         page = f"{'x' * (limit - kept)}{ECHO_KEY} and so on".ljust(limit + 200)
@@ -161,7 +169,9 @@ def test_a_key_that_is_cut_in_two_is_redacted_too(watched: Worker, echoing: Prov
 
 
 def test_no_kind_of_failure_tells_a_key(watched: Worker, echoing: Provider, since: int, kind: Kind) -> None:
-    """clause: SEC-KEYS, LOG-LEVEL"""
+    """clause: SEC-KEYS, LOG-LEVEL
+    fault: H63
+    """
     agent = agent_on(watched, echoing, idle_timeout_ms=SOON_MS, retry={"attempts": 2, "base_ms": 0})
     faults: list[Fault] = [
         lambda server: server.cut(before="headers"),
@@ -181,7 +191,9 @@ def test_no_kind_of_failure_tells_a_key(watched: Worker, echoing: Provider, sinc
 
 
 def test_a_key_that_fits_no_header_is_refused_and_not_told(watched: Worker, echoing: Provider, since: int) -> None:
-    """clause: MODEL-KEY, SEC-KEYS"""
+    """clause: MODEL-KEY, SEC-KEYS
+    fault: H63
+    """
     for number, tail in enumerate(("\n", "\r\n", " ", "é", "\x00"), start=1):
         key = f"sk-live-with-a-tail-{number}-0123456789abcdef"
         model = {**echoing.endpoint("some-model"), "api_key": key + tail}
@@ -191,7 +203,9 @@ def test_a_key_that_fits_no_header_is_refused_and_not_told(watched: Worker, echo
 
 
 def test_a_key_of_the_environment_that_fits_no_header_is_refused_and_not_told() -> None:
-    """clause: MODEL-KEY, SEC-KEYS"""
+    """clause: MODEL-KEY, SEC-KEYS
+    fault: H63
+    """
     names = {"OPENAI_API_KEY": "openai:gpt-5.2", "ANTHROPIC_API_KEY": "anthropic:x", "GOOGLE_API_KEY": "google:x"}
     keys = {name: ENVIRONMENT[name] + "\n" for name in names}
     addresses = dict.fromkeys(("OPENAI_BASE_URL", "ANTHROPIC_BASE_URL", "GOOGLE_GEMINI_BASE_URL"), "http://127.0.0.1:9")
@@ -206,7 +220,9 @@ def test_a_key_of_the_environment_that_fits_no_header_is_refused_and_not_told() 
 
 
 def test_a_wrong_field_that_holds_a_key_is_not_repeated(watched: Worker, since: int) -> None:
-    """clause: ENV-NO-ECHO, SEC-KEYS"""
+    """clause: ENV-NO-ECHO, SEC-KEYS
+    fault: H63
+    """
     key = "sk-live-in-a-wrong-field-0123456789"
     for model in (
         {"name": "openai:gpt-5.2", "api_keys": key},

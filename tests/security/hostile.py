@@ -116,6 +116,22 @@ def run(history: list[Any]) -> dict[str, Any]:
     }
 
 
+def others() -> dict[str, dict[str, Any]]:
+    """The commands besides `create_agent`, `run` and the answers to a run, each with texts where it may have one."""
+    parts = run([])["prompt"]
+    return {
+        "stream": {"agent_id": "plain", "prompt": parts, "events": ["text"], "deps": {"name": "n"}},
+        "delete_agent": {"agent_id": "nobody"},
+        "list_agents": {"id": "i"},
+        "cancel": {"target": "nobody"},
+        "enqueue": {"target": "nobody", "prompt": parts, "priority": "asap"},
+        "ping": {"id": "i"},
+        "stats": {"id": "i"},
+        "set_log_level": {"level": "info"},
+        "shutdown": {"grace_ms": "soon"},
+    }
+
+
 def with_each(command: dict[str, Any], hostile: list[str]) -> Iterator[dict[str, Any]]:
     """The command, once for each place of a text (value or key) and each hostile text."""
     for path in _places(command):

@@ -129,7 +129,9 @@ def test_what_is_defined_at_or_below_the_prefix_is_let_in(worker: Worker, refere
                "axon_port.cli", "pydantic_ai", "importlib", "g\u043eod", "\uff47ood"]
 )  # fmt: skip
 def test_what_is_not_below_the_prefix_is_not_imported(worker: Worker, folder: Path, module: str) -> None:
-    """clause: SEC-IMPORT"""
+    """clause: SEC-IMPORT
+    fault: H61
+    """
     (folder / "armed").touch()
     try:
         for answer in (with_tool(worker, f"{module}:steal"), with_module(worker, f"{module}:agent")):
@@ -149,7 +151,9 @@ def test_what_is_not_below_the_prefix_is_not_imported(worker: Worker, folder: Pa
      "good:1", "1:good", ""],
 )  # fmt: skip
 def test_another_form_than_one_module_and_one_attribute_is_refused(worker: Worker, reference: str) -> None:
-    """clause: SEC-IMPORT, CMD-MODULE"""
+    """clause: SEC-IMPORT, CMD-MODULE
+    fault: H61
+    """
     failed(with_tool(worker, reference), "InvalidCommand")
     failed(with_module(worker, reference), "InvalidCommand")
 
@@ -163,7 +167,9 @@ def test_another_form_than_one_module_and_one_attribute_is_refused(worker: Worke
      "__eq__", "__repr__", "__sizeof__", "__str__", "__hash__"],
 )  # fmt: skip
 def test_what_an_allowed_module_has_merely_imported_or_inherited_is_refused(worker: Worker, name: str) -> None:
-    """clause: SEC-FUNCTION"""
+    """clause: SEC-FUNCTION
+    fault: H61
+    """
     refusal = failed(with_tool(worker, f"good:{name}"), "ImportNotAllowed")
     assert refusal["details"]["flag"] == "--allow-import"
 

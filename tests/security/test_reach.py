@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from pydantic_ai.capabilities import CAPABILITY_TYPES
 
+from axon_port.wire.commands import COMMANDS
 from tests.kit import REPOSITORY, Worker, succeeded
 
 from . import hostile
@@ -74,7 +75,9 @@ def assert_refused_or_done(answers: list[dict[str, Any]]) -> None:
 
 
 def test_no_text_of_an_agent_reaches_anything(place: Path) -> None:
-    """clause: SEC-IMPORT, SCHEMA-REFERENCES, TPL-VALUE, MODEL-NAME"""
+    """clause: SEC-IMPORT, SCHEMA-REFERENCES, TPL-VALUE, MODEL-NAME
+    fault: H61
+    """
     texts = hostile.texts(place / "canary.py")
     with watched(place) as worker:
         assert_refused_or_done(send_all(worker, "create_agent", hostile.with_each(hostile.create_agent(), texts)))
@@ -86,7 +89,9 @@ def test_no_text_of_an_agent_reaches_anything(place: Path) -> None:
 
 
 def test_no_text_of_a_run_reaches_anything(place: Path) -> None:
-    """clause: SEC-IMPORT, SCHEMA-REFERENCES, RUN-HISTORY, RUN-TRACE"""
+    """clause: SEC-IMPORT, SCHEMA-REFERENCES, RUN-HISTORY, RUN-TRACE
+    fault: H61
+    """
     texts = hostile.texts(place / "canary.py")
     tool = {"name": "f", "parameters": {"type": "object"}, "handler": "deferred"}
     calling = {"script": [{"text": "I look", "tool_calls": [{"name": "f", "args": {"q": "x"}}]}]}
@@ -110,6 +115,7 @@ def test_no_argument_of_a_capability_reaches_anything(place: Path) -> None:
     """All are allowed but servers that are processes; making an agent starts and opens nothing.
 
     clause: SEC-CAPABILITY, SEC-MCP, CAP-SPECS
+    fault: H61
     """
     names = [name for name in CAPABILITY_TYPES if name != "LocalWorkspace"]
     options = [word for name in names for word in ("--allow-capability", name)]
@@ -137,6 +143,35 @@ def test_a_run_with_a_capability_reaches_nothing_by_itself(place: Path) -> None:
             made = worker.ask("create_agent", agent_id="a", model=SCRIPT, capabilities=[spec], replace=True)
             if made["type"] == "result":
                 worker.run("a", [{"type": "image_url", "url": f"file://{place / 'canary.py'}"}])
+    assert heard(place) == []
+
+
+def test_no_text_of_any_other_command_reaches_anything(place: Path) -> None:
+    """The commands that make no agent and no run, and the answers to one, in each of their fields.
+
+    clause: SEC-IMPORT, ENV-FIELDS
+    fault: H61
+    """
+    texts = hostile.texts(place / "canary.py")
+    plain = {"name": "f", "parameters": {"type": "object"}}
+    with watched(place) as worker:
+        succeeded(worker.ask("create_agent", agent_id="plain", model=SCRIPT, tools=[plain]))
+        for kind, command in hostile.others().items():
+            answers = send_all(worker, kind, hostile.with_each(command, texts))
+            assert_refused_or_done(answers)
+        calling = {"script": [{"tool_calls": [{"name": "f"}] * 2}, {"text": "done"}]}
+        person = {**plain, "requires_approval": True}
+        succeeded(worker.ask("create_agent", agent_id="calling", model=calling, tools=[person]))
+        for text in texts:
+            run = worker.start_run("calling")
+            refused, approved = (worker.wait_for("approval_request", of=run) for _ in range(2))
+            worker.decide(refused, approved=False, message=text)
+            worker.decide(approved, approved=True, args={"text": text, text: [text]})
+            worker.send({"type": "credit", "id": run, "n": text})
+            content = [{"type": "text", "text": text}, {"type": "document_url", "url": text}]
+            worker.answer(worker.wait_for("tool_call", of=run), result={"a": text, text: [text]}, content=content)
+            worker.terminal(run)
+    assert {*hostile.others(), "create_agent", "run", "tool_result", "approval", "credit"} == set(COMMANDS)
     assert heard(place) == []
 
 

@@ -340,3 +340,8 @@ def fork() -> str:
         sys.exit(5)
     _, status = os.waitpid(child, 0)
     return f"ended {os.WIFEXITED(status)}"
+
+
+async def count_tasks() -> int:
+    """How many tasks the event loop has now."""
+    return len(asyncio.all_tasks())
