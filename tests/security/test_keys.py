@@ -126,7 +126,6 @@ def test_chunks_hold_no_key(worker: Worker) -> None:
     assert texts(frames, "thinking") == [SHOWN]
 
 
-@pytest.mark.parametrize("approval", [False, True])
 @pytest.mark.parametrize("kind", ["text", "thinking", "output"])
 def test_a_key_in_two_halves_is_no_key_in_chunks(worker: Worker, kind: str) -> None:
     """As a service would stream it, letter by letter even. clause: SEC-KEYS, STREAM-OUTPUT
@@ -152,6 +151,7 @@ def test_a_key_in_two_halves_is_no_key_in_chunks(worker: Worker, kind: str) -> N
             assert [part for part in parts if part in joined] == []
 
 
+@pytest.mark.parametrize("approval", [False, True])
 def test_calls_to_the_parent_and_what_it_answers_hold_no_key(worker: Worker, approval: bool) -> None:
     """clause: SEC-KEYS"""
     ask = {"name": "ask", "parameters": {"type": "object"}, "requires_approval": approval}
