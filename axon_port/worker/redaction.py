@@ -45,7 +45,7 @@ def secret_names(environment: Mapping[str, str]) -> list[str]:
     return [name for name in environment if _NAMES.search(name)]
 
 
-def keep_from_children(environment: Mapping[str, str] = os.environ) -> None:
+def keep_keys_from_children(environment: Mapping[str, str] = os.environ) -> None:
     """Leave the keys where this process finds them, in `os.environ`, and take them out of what a child inherits.
 
     A child is started with the C library's environment unless it is given another one. Call it before somebody's

@@ -139,7 +139,7 @@ class Worker:
     async def _main(self) -> None:
         import asyncio
 
-        redaction.keep_from_children()
+        redaction.keep_keys_from_children()
         loop = self._loop = asyncio.get_running_loop()
         forks.leave_to_parent(loop)
         self._beat(loop)
