@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final, NoReturn
+from difflib import get_close_matches
+from typing import Any, Final, NoReturn, cast
 
 from axon_port import __version__
 from axon_port.worker.options import Options
@@ -25,13 +27,40 @@ MAX_FRAME_BYTES: Final = 2**32 - 1
 PREFIX: Final = "AXON_PORT_"
 
 
+_LACKING: Final = re.compile(r"argument (--\S+): expected one argument")
+_MISTAKEN: Final = re.compile(r"invalid choice: '(?P<choice>[^']*)'|unrecognized arguments: (?P<option>\S+)")
+"""What argparse says of an option without its value, and of a word that it does not know."""
+
+
 class UsageError(Exception):
     """Wrong arguments; the text says what is wrong and what to type."""
 
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        raise UsageError(message)
+        raise UsageError(f"{message}{self._proposal(message)}")
+
+    def _proposal(self, message: str) -> str:
+        """What to type instead, where that can be guessed."""
+        if lacking := _LACKING.search(message):
+            metavars = [action.metavar for action in self._actions if lacking[1] in action.option_strings]
+            return f": write {lacking[1]} {metavars[0]}" if metavars else ""
+        found = _MISTAKEN.search(message)
+        if found is None:
+            return ""
+        word = (found["choice"] or found["option"] or "").partition("=")[0]
+        near = get_close_matches(word, sorted(self._words()), 1)
+        return f": did you mean {near[0]}?" if near else ""
+
+    def _words(self) -> set[str]:
+        """Everything that can be typed here and in the subcommands."""
+        words: set[str] = set()
+        for action in self._actions:
+            words.update(action.option_strings, map(str, action.choices or ()))
+            if isinstance(action.choices, dict):
+                for parser in cast("dict[str, object]", action.choices).values():
+                    words |= parser._words() if isinstance(parser, _Parser) else set()
+        return words
 
 
 def run(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -> int:
@@ -106,6 +135,21 @@ def _run_subcommand(parsed: argparse.Namespace) -> int:
             from axon_port.wire.schema import print_schema
 
             return print_schema(sys.stdout)
+        case "doctor":
+            from axon_port.doctor import doctor
+
+            return doctor(
+                sys.stdout,
+                as_json=parsed.json,
+                modules=parsed.modules,
+                endpoints=parsed.endpoint,
+                ask_endpoints=parsed.endpoints,
+            )
+        case "completion":
+            from axon_port.completion import SHELLS, commands_of
+
+            sys.stdout.write(SHELLS[parsed.shell](commands_of(_parser())))
+            return 0
         case _:
             from axon_port.demo import demo
 
@@ -125,10 +169,36 @@ def _parser() -> _Parser:
     _worker_options(parser)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
     commands.add_parser("demo", help="show what crosses the pipe, with the scripted model: no key, no network")
+    _doctor_options(
+        commands.add_parser("doctor", help="whether a worker could serve here, and with what", allow_abbrev=False)
+    )
     commands.add_parser("pack", help="a line of JSON in, a frame out")
     commands.add_parser("unpack", help="a frame in, a line of JSON out")
     commands.add_parser("schema", help="print the JSON Schema of all commands and events")
+    completion = commands.add_parser("completion", help="print what a shell needs to complete this command line")
+    completion.add_argument("shell", choices=("bash", "fish", "zsh"), help="bash, fish or zsh")
     return parser
+
+
+def _doctor_options(parser: argparse.ArgumentParser) -> None:
+    add: Any = parser.add_argument
+    add("--json", action="store_true", help="for programs: one object, with all checks")
+    add(
+        "--import",
+        action="append",
+        default=[],
+        dest="modules",
+        metavar="MODULE",
+        help="whether this module is imported without printing (repeatable)",
+    )
+    add("--endpoints", action="store_true", help="ask the endpoints that the environment names whether they answer")
+    add(
+        "--endpoint",
+        action="append",
+        default=[],
+        metavar="URL",
+        help="whether anything answers there (repeatable); no key is sent",
+    )
 
 
 def _worker_options(parser: argparse.ArgumentParser) -> None:

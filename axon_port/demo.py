@@ -21,6 +21,7 @@ from typing import Any, Final, TextIO, cast
 
 from axon_port.client.errors import CommandError, ProtocolViolation
 from axon_port.client.session import Session
+from axon_port.terminal import painted, takes_colours
 
 FRAME_SECONDS: Final = 20.0
 """For each frame that is waited for; the slowest is the first answer of an agent on a cold disk."""
@@ -351,7 +352,7 @@ class Page:
     def for_output(cls, out: TextIO) -> Page:
         """Colours on a terminal only; other signs where the encoding lacks arrows."""
         terminal = out.isatty()
-        colours = terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+        colours = takes_colours(out)
         width = max(60, shutil.get_terminal_size((PLAIN_WIDTH, 24)).columns) if terminal else PLAIN_WIDTH
         arrows = ("→", "←", "…")
         try:
@@ -396,7 +397,7 @@ class Page:
         return f"[{_counted(cast('Sized', value), 'item')}]"
 
     def _painted(self, text: str, colour: str) -> str:
-        return f"\N{ESCAPE}[{colour}m{text}\N{ESCAPE}[0m" if self.colours else text
+        return painted(text, colour, wanted=self.colours)
 
 
 def _counted(things: Sized, noun: str) -> str:

@@ -180,6 +180,15 @@ def test_importing_what_reads_does_not_import_pydantic_ai(module: str) -> None:
     assert printed(source) == "[]"
 
 
+def test_a_worker_imports_nothing_of_what_the_other_commands_need() -> None:
+    source = (
+        "import sys, axon_port.cli, axon_port.worker.serve, axon_port.worker.dispatch\n"
+        "ours = ('client', 'doctor', 'completion', 'demo', 'shell', 'terminal')\n"
+        "print([name for name in sys.modules if f'{name}.'.startswith(tuple(f'axon_port.{one}.' for one in ours))])"
+    )
+    assert printed(source) == "[]"
+
+
 def test_importing_the_package_imports_nothing_else_of_it() -> None:
     source = "import sys, axon_port; print(sorted(name for name in sys.modules if name.startswith('axon_port')))"
     assert printed(source) == "['axon_port']"

@@ -245,12 +245,12 @@ def test_help_explains_every_option_and_command() -> None:
         *("--nouse-stdio", "--allow-import", "--allow-capability", "--version"),
     ):
         assert f"  {option}" in text
-    for command in ("demo", "pack", "unpack", "schema"):
+    for command in ("demo", "doctor", "pack", "unpack", "schema", "completion"):
         assert f"\n    {command} " in text
     assert "AXON_PORT_MAX_INFLIGHT" in text
 
 
-@pytest.mark.parametrize("command", ["demo", "pack", "unpack", "schema"])
+@pytest.mark.parametrize("command", ["demo", "doctor", "pack", "unpack", "schema", "completion"])
 def test_each_command_has_help(command: str) -> None:
     done = axon_port(command, "--help")
     assert (done.returncode, done.stderr) == (0, b"")
@@ -293,6 +293,24 @@ def test_wrong_arguments_are_one_line_and_status_64(arguments: list[str]) -> Non
     assert (done.returncode, done.stdout) == (64, b"")
     assert done.stderr.startswith(b"axon-port: ")
     assert done.stderr.count(b"\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "advice"),
+    [
+        ("--max-inflght 3", "did you mean --max-inflight?"),
+        ("--max-inflght=3", "did you mean --max-inflight?"),
+        ("doctr", "did you mean doctor?"),
+        ("doctor --jsn", "did you mean --json?"),
+        ("--log-level debgu", "did you mean debug?"),
+        ("--max-inflight", "write --max-inflight N"),
+        ("doctor --import", "write --import MODULE"),
+    ],
+)
+def test_a_mistake_is_answered_with_what_to_type(arguments: str, advice: str) -> None:
+    done = axon_port(*arguments.split())
+    assert (done.returncode, done.stdout) == (64, b"")
+    assert advice in done.stderr.decode()
 
 
 @pytest.mark.parametrize("arguments", WRONG[:5], ids=" ".join)

@@ -37,6 +37,11 @@ _SCRIPTS: Final = (".py", ".js")
 _MCP_SERVERS: Final = ("url", "local", "native")
 
 
+def capability_names() -> list[str]:
+    """The names that a spec may have."""
+    return sorted(CAPABILITY_TYPES)
+
+
 def build_capabilities(specs: Sequence[Capability], allowed: Allowed) -> list[AbstractCapability[Any]]:
     """Blocking: some import their libraries. Raises `WireError`: `CapabilityNotAllowed`, `InvalidAgent`."""
     for name, arguments in (named for spec in specs for named in _named(spec)):
@@ -63,7 +68,7 @@ async def close_capabilities(capabilities: Iterable[AbstractCapability[Any]]) ->
 def _build(spec: Capability) -> AbstractCapability[Any]:
     name, arguments = _read(spec) or ("", None)
     if name not in CAPABILITY_TYPES:
-        known = ", ".join(sorted(CAPABILITY_TYPES))
+        known = ", ".join(capability_names())
         raise WireError("InvalidAgent", f"there is no capability {name[:256]!r}: there are {known}")
     try:
         if name == "MCP" and isinstance(arguments, dict) and APPROVAL_FIELD in arguments:

@@ -1,0 +1,281 @@
+"""`axon-port doctor`: whether a worker could serve here, and with what (PROTOCOL.md, SHELL-DOCTOR).
+
+Each check looks at one thing and says what it found, and what to do where that is not enough. It is a parent of the
+worker it tries, so that it sees what a parent would see. No key is ever shown: what others wrote goes through the
+worker's own redaction.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib import metadata
+from typing import Any, Final, Literal, TextIO
+from urllib.parse import urlsplit
+
+from axon_port import __version__
+from axon_port.terminal import BOLD, GREEN, RED, YELLOW, painted, takes_colours
+from axon_port.worker.redaction import Redactor
+
+Status = Literal["ok", "note", "failed"]
+
+PACKAGES: Final = ("pydantic-ai-slim", "pydantic", "orjson", "anyio", "jsonschema-rs", "opentelemetry-api")
+"""What a worker cannot do without."""
+
+PROVIDERS: Final[Mapping[str, tuple[str, ...]]] = {
+    "openai": ("OPENAI_API_KEY",),
+    "anthropic": ("ANTHROPIC_API_KEY",),
+    "google": ("GOOGLE_API_KEY", "GEMINI_API_KEY"),
+    "azure": ("AZURE_OPENAI_API_KEY",),
+    "bedrock": ("AWS_BEARER_TOKEN_BEDROCK",),
+    "alibaba": ("ALIBABA_API_KEY", "DASHSCOPE_API_KEY"),
+    "cerebras": ("CEREBRAS_API_KEY",),
+    "cohere": ("CO_API_KEY",),
+    "deepseek": ("DEEPSEEK_API_KEY",),
+    "fireworks": ("FIREWORKS_API_KEY",),
+    "gateway": ("PYDANTIC_AI_GATEWAY_API_KEY",),
+    "github": ("GITHUB_API_KEY",),
+    "groq": ("GROQ_API_KEY",),
+    "heroku": ("HEROKU_INFERENCE_KEY",),
+    "huggingface": ("HF_TOKEN",),
+    "mistral": ("MISTRAL_API_KEY",),
+    "moonshotai": ("MOONSHOTAI_API_KEY",),
+    "nebius": ("NEBIUS_API_KEY",),
+    "openrouter": ("OPENROUTER_API_KEY",),
+    "ovhcloud": ("OVHCLOUD_API_KEY",),
+    "sambanova": ("SAMBANOVA_API_KEY",),
+    "together": ("TOGETHER_API_KEY",),
+    "vercel": ("VERCEL_AI_GATEWAY_API_KEY", "VERCEL_OIDC_TOKEN"),
+    "xai": ("XAI_API_KEY",),
+}
+"""Where pydantic-ai's providers look for their keys. A key may come in a frame, too, so that none is no fault."""
+
+ENDPOINTS: Final = (
+    *("OPENAI_BASE_URL", "AZURE_OPENAI_ENDPOINT", "CO_BASE_URL", "GROQ_BASE_URL", "MOONSHOTAI_BASE_URL"),
+    *("OLLAMA_BASE_URL", "PYDANTIC_AI_GATEWAY_BASE_URL", "SAMBANOVA_BASE_URL", "VLLM_BASE_URL"),
+)
+"""Where they look for an address of their own."""
+
+ANSWER_SECONDS: Final = 3.0
+"""For an endpoint to answer anything at all."""
+
+IMPORT_SECONDS: Final = 60.0
+"""For a module to be imported; some load a model."""
+
+SERVE_SECONDS: Final = 120.0
+"""For a worker to start, to import pydantic-ai from a cold disk, to run once and to end."""
+
+SHOWN_CHARACTERS: Final = 200
+"""Of what a module printed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What was found. `failed` means that a worker could not serve, or not what was asked for."""
+
+    name: str
+    status: Status
+    text: str
+    data: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+def doctor(out: TextIO, *, as_json: bool, modules: Sequence[str], endpoints: Sequence[str], ask_endpoints: bool) -> int:
+    """Make every check and show it as it comes; as JSON, all of them at the end. Exit status 0 if none failed, else 1.
+
+    `endpoints` are asked in any case, those of the environment where `ask_endpoints` is true.
+    """
+    redactor = Redactor()
+    found: list[Check] = []
+    for check in _checks(modules, endpoints, ask_endpoints):
+        shown = Check(check.name, check.status, redactor.text(check.text), redactor.value(dict(check.data)))
+        found.append(shown)
+        if not as_json:
+            _show(out, shown)
+    serves = all(check.status != "failed" for check in found)
+    if as_json:
+        json.dump({"serves": serves, "version": __version__, "checks": [asdict(check) for check in found]}, out)
+        out.write("\n")
+    else:
+        verdict = "A worker can serve here." if serves else "A worker cannot serve here, or not what was asked for."
+        out.write(f"\n{painted(verdict, BOLD, wanted=takes_colours(out))}\n")
+    return 0 if serves else 1
+
+
+def _show(out: TextIO, check: Check) -> None:
+    colour = {"ok": GREEN, "note": YELLOW, "failed": RED}[check.status]
+    first, *more = check.text.splitlines() or [""]
+    status = painted(f"{check.status:6}", colour, wanted=takes_colours(out))
+    lines = [f"{status}  {check.name:12}  {first}", *(f"{'':22}{line}" for line in more)]
+    out.write("".join(f"{line}\n" for line in lines))
+    out.flush()
+
+
+def _checks(modules: Sequence[str], endpoints: Sequence[str], ask_endpoints: bool) -> Iterator[Check]:
+    yield _python()
+    yield _packages()
+    yield _worker()
+    yield _capabilities()
+    yield _providers(os.environ)
+    configured = {name: os.environ[name] for name in ENDPOINTS if os.environ.get(name)}
+    yield from _endpoints(configured, endpoints, ask_endpoints)
+    yield from (_import(module) for module in modules)
+
+
+# --- what is here
+
+
+def _python() -> Check:
+    version = ".".join(map(str, sys.version_info[:3]))
+    text = f"{version} at {sys.executable}, axon-port {__version__}"
+    data = {"version": version, "executable": sys.executable, "platform": sys.platform}
+    if not sys.platform.startswith("linux"):
+        return Check("python", "note", f"{text}; nothing but Linux is tested", data)
+    return Check("python", "ok", text, data)
+
+
+def _packages() -> Check:
+    versions: dict[str, str | None] = {}
+    for name in PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = None
+    missing = [name for name, version in versions.items() if version is None]
+    if missing:
+        text = f"missing: {', '.join(missing)}; install axon-port again, with its dependencies"
+        return Check("packages", "failed", text, versions)
+    return Check("packages", "ok", ", ".join(f"{name} {version}" for name, version in versions.items()), versions)
+
+
+def _capabilities() -> Check:
+    """Which capabilities a command line could allow. Imports pydantic-ai, which may print."""
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            from axon_port.agents.capabilities import capability_names
+
+            names = capability_names()
+    except Exception as error:  # noqa: BLE001  whatever a broken environment raises
+        return Check("capabilities", "failed", f"pydantic-ai cannot be imported: {type(error).__name__}: {error}")
+    return Check("capabilities", "ok", ", ".join(names), {"names": names})
+
+
+def _providers(environment: Mapping[str, str]) -> Check:
+    having = {
+        name: [variable for variable in variables if environment.get(variable)] for name, variables in PROVIDERS.items()
+    }
+    found = {name: variables for name, variables in having.items() if variables}
+    data = {name: bool(variables) for name, variables in having.items()}
+    if not found:
+        return Check("providers", "note", "no provider has a key: set one, OPENAI_API_KEY for instance", data)
+    text = ", ".join(f"{name} ({', '.join(variables)})" for name, variables in found.items())
+    return Check("providers", "ok", f"a key for {text}", data)
+
+
+# --- what answers
+
+
+def _worker() -> Check:
+    try:
+        ready = asyncio.run(_served())
+    except Exception as error:  # noqa: BLE001  every reason is shown to a person
+        why = "no answer in time" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
+        return Check("worker", "failed", f"a worker was started and did not serve: {why}")
+    text = f"ready, answered a ping, ran an agent, ended in order (pydantic-ai {ready['pydantic_ai']})"
+    return Check("worker", "ok", text, {"limits": ready["limits"], "protocol": ready["protocol"]})
+
+
+async def _served() -> Mapping[str, Any]:
+    """The `ready` frame of a worker that has done everything once."""
+    from axon_port.client import Restarts, Worker
+
+    async with asyncio.timeout(SERVE_SECONDS):
+        async with Worker.spawn(restarts=Restarts(limit=0)) as worker:
+            ready = worker.ready
+            await worker.ping()
+            await worker.create_agent("doctor", model={"script": [{"text": "well"}]})
+            answer = await worker.run("doctor", "How are you?", messages="none")
+            if answer.output != "well":
+                raise RuntimeError(f"the scripted model said {answer.output!r}")
+        return ready
+
+
+def _endpoints(configured: Mapping[str, str], given: Sequence[str], ask: bool) -> Iterator[Check]:
+    for url in given:
+        yield _endpoint(url, url)
+    for name, url in configured.items():
+        if ask:
+            yield _endpoint(url, name)
+        else:
+            yield Check("endpoint", "note", f"{name} is set and was not asked: give --endpoints", {"variable": name})
+
+
+def _endpoint(url: str, called: str) -> Check:
+    """Whether anything answers there; a status of any kind is an answer. No key is sent, no redirect followed."""
+    place = _place(url)
+    if place is None:
+        return Check("endpoint", "failed", f"{called[:SHOWN_CHARACTERS]} is no http or https URL with a host")
+    shown = place if called == url else f"{called} ({place})"
+    try:
+        with _OPENER.open(url, timeout=ANSWER_SECONDS) as answer:
+            status = int(answer.status)
+    except urllib.error.HTTPError as error:
+        error.close()
+        status = error.code
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "reason", error)
+        return Check("endpoint", "failed", f"{shown} does not answer: {reason}", {"place": place, "answers": False})
+    return Check("endpoint", "ok", f"{shown} answers, with HTTP status {status}", {"place": place, "answers": True})
+
+
+def _place(url: str) -> str | None:
+    """Scheme, host and port: what else stands in a URL may be secret."""
+    try:
+        parts = urlsplit(url)
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError:
+        return None
+    return f"{parts.scheme}://{parts.hostname}{port}" if parts.scheme in ("http", "https") and parts.hostname else None
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
+_OPENER: Final = urllib.request.build_opener(_NoRedirect)
+
+
+# --- what is imported
+
+
+_IMPORTER: Final = (
+    "import importlib, json, sys; sys.path[:] = json.loads(sys.argv[1]); importlib.import_module(sys.argv[2])"
+)
+
+
+def _import(module: str) -> Check:
+    """Whether a module can be imported without a word on stdout, which a child or C code could write as well."""
+    command = [sys.executable, "-c", _IMPORTER, json.dumps(sys.path), module]
+    try:
+        done = subprocess.run(  # noqa: S603  our own interpreter
+            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=IMPORT_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return Check("import", "failed", f"{module}: the import did not end within {IMPORT_SECONDS:g} s")
+    printed = done.stdout.decode(errors="replace")
+    data = {"module": module, "imported": done.returncode == 0, "printed_bytes": len(done.stdout)}
+    if done.returncode != 0:
+        last = (done.stderr.decode(errors="replace").strip().splitlines() or ["it ended the process"])[-1]
+        return Check("import", "failed", f"{module}: {last}", data)
+    if printed:
+        text = f"{module} prints when it is imported; a worker makes logs of it:\n{printed[:SHOWN_CHARACTERS]}"
+        return Check("import", "note", text, data)
+    return Check("import", "ok", f"{module} is imported in silence", data)

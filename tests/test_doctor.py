@@ -1,0 +1,194 @@
+"""`axon-port doctor`: what it finds, what it never shows, and its exit status."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Generator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pydantic_ai
+import pytest
+
+from axon_port import doctor as doctor_module
+from axon_port.doctor import ENDPOINTS, PROVIDERS, Check, doctor
+from tests.beam.programs import environment
+from tests.kit import REPOSITORY
+
+KEY = "sk-canary-0123456789"
+TIMEOUT = 120.0
+
+
+def run_doctor(*arguments: str, cwd: Path = REPOSITORY, **variables: str) -> subprocess.CompletedProcess[str]:
+    inherited = {name: value for name, value in environment().items() if not name.endswith("_API_KEY")}
+    return subprocess.run(
+        [sys.executable, "-m", "axon_port", "doctor", *arguments],
+        cwd=cwd,
+        env={**inherited, **variables},
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+        check=False,
+    )
+
+
+def by_name(report: Any) -> dict[str, Any]:
+    return {check["name"]: check for check in report["checks"]}
+
+
+def test_where_a_worker_serves_the_status_is_zero_and_no_key_is_shown(tmp_path: Path) -> None:
+    """clause: SHELL-DOCTOR"""
+    (tmp_path / "loud.py").write_text("import os; os.write(1, f'{os.environ[\"OPENAI_API_KEY\"]} is it\\n'.encode())")
+    path = f"{REPOSITORY}{os.pathsep}{tmp_path}"
+    done = run_doctor("--json", "--import", "loud", OPENAI_API_KEY=KEY, GROQ_API_KEY=KEY, PYTHONPATH=path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert KEY not in done.stdout + done.stderr
+    report = json.loads(done.stdout)
+    assert report["serves"] is True
+    found = by_name(report)
+    assert set(found) == {"python", "packages", "worker", "capabilities", "providers", "import"}
+    assert {check["status"] for check in report["checks"]} == {"ok", "note"}
+    assert found["python"]["data"]["executable"] == sys.executable
+    assert found["packages"]["data"]["pydantic-ai-slim"] == pydantic_ai.__version__
+    assert found["worker"]["data"]["limits"]["max_inflight"] == 1024
+    assert "MCP" in found["capabilities"]["data"]["names"]
+    having = [name for name, has in found["providers"]["data"].items() if has]
+    assert having == ["openai", "groq"]
+    assert found["import"]["status"] == "note"
+    assert "[redacted] is it" in found["import"]["text"]
+
+
+def test_where_no_worker_can_serve_the_status_is_one(tmp_path: Path) -> None:
+    """clause: SHELL-DOCTOR"""
+    (tmp_path / "pydantic_ai.py").write_text("raise ImportError('this is not the library')")
+    done = run_doctor("--json", PYTHONPATH=f"{tmp_path}{os.pathsep}{REPOSITORY}")
+    assert done.returncode == 1
+    report = json.loads(done.stdout)
+    assert report["serves"] is False
+    failed = {name for name, check in by_name(report).items() if check["status"] == "failed"}
+    assert failed == {"worker", "capabilities"}
+    assert "this is not the library" in by_name(report)["capabilities"]["text"]
+
+
+@pytest.fixture
+def one_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No worker, no imports: what is shown of one check."""
+    monkeypatch.setattr(doctor_module, "_worker", lambda: Check("worker", "failed", "it is\nnot well"))
+    monkeypatch.setattr(doctor_module, "_capabilities", lambda: Check("capabilities", "ok", "MCP"))
+
+
+@pytest.mark.usefixtures("one_check")
+def test_a_person_sees_a_line_for_each_check_and_a_verdict() -> None:
+    out = io.StringIO()
+    assert doctor(out, as_json=False, modules=[], endpoints=[], ask_endpoints=False) == 1
+    lines = out.getvalue().splitlines()
+    assert lines[0].startswith("ok      python        ")
+    assert "failed  worker        it is" in lines
+    assert f"{'':22}not well" in lines
+    assert lines[-1] == "A worker cannot serve here, or not what was asked for."
+    assert "\N{ESCAPE}" not in out.getvalue()
+
+
+def the_import_of(module: str) -> Check:
+    return doctor_module._import(module)  # pyright: ignore[reportPrivateUsage]
+
+
+def test_a_module_is_imported_in_silence_with_words_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """clause: SHELL-DOCTOR"""
+    (tmp_path / "quiet_one.py").write_text("import sys; print('on stderr', file=sys.stderr)")
+    (tmp_path / "broken_one.py").write_text("raise ValueError('no licence')")
+    (tmp_path / "loud_one.py").write_text("import subprocess; subprocess.run(['echo', 'hello' * 100])")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert the_import_of("quiet_one").status == "ok"
+    broken = the_import_of("broken_one")
+    assert (broken.status, broken.text) == ("failed", "broken_one: ValueError: no licence")
+    loud = the_import_of("loud_one")
+    assert (loud.status, loud.data["printed_bytes"]) == ("note", 501)
+    assert len(loud.text) < 300
+    assert the_import_of("no_such_module").status == "failed"
+
+
+class Teapot(BaseHTTPRequestHandler):
+    """Answers with a status, a redirect to nowhere, or not at all."""
+
+    def do_GET(self) -> None:
+        if self.path == "/silent":
+            self.server.released.wait(TIMEOUT)  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+            return
+        self.send_response(302 if self.path == "/moved" else 418)
+        self.send_header("Location", "http://127.0.0.1:9/")
+        self.end_headers()
+
+    def log_message(self, *_: Any) -> None:
+        return
+
+
+@pytest.fixture
+def address() -> Generator[str]:
+    """The address of a server that answers."""
+    server: Any = HTTPServer(("127.0.0.1", 0), Teapot)
+    server.released = threading.Event()
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.released.set()
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def asked(url: str, called: str | None = None) -> Check:
+    return doctor_module._endpoint(url, called or url)  # pyright: ignore[reportPrivateUsage]
+
+
+def test_an_endpoint_that_answers_anything_is_there(address: str) -> None:
+    """clause: SHELL-DOCTOR"""
+    teapot = asked(f"{address}/v1?key={KEY}", "OPENAI_BASE_URL")
+    assert (teapot.status, teapot.data["answers"]) == ("ok", True)
+    assert teapot.text == f"OPENAI_BASE_URL ({address}) answers, with HTTP status 418"
+    moved = asked(f"{address}/moved")
+    assert moved.text.endswith("with HTTP status 302")
+
+
+def test_an_endpoint_that_is_silent_or_gone_does_not_answer(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor_module, "ANSWER_SECONDS", 0.2)
+    for url in (f"{address}/silent", "http://127.0.0.1:9/v1"):
+        check = asked(url)
+        assert (check.status, check.data["answers"]) == ("failed", False)
+        assert "does not answer" in check.text
+
+
+@pytest.mark.parametrize("url", ["file:///etc/passwd", "127.0.0.1:9", "http://", "http://host:port/", "ftp://host/"])
+def test_what_is_no_address_is_not_asked(url: str) -> None:
+    check = asked(url)
+    assert check.status == "failed"
+    assert "is no http or https URL" in check.text
+
+
+@pytest.mark.usefixtures("one_check")
+def test_endpoints_of_the_environment_are_asked_only_on_demand(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ENDPOINTS:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("OLLAMA_BASE_URL", address)
+    for ask, status in ((False, "note"), (True, "ok")):
+        out = io.StringIO()
+        doctor(out, as_json=True, modules=[], endpoints=[], ask_endpoints=ask)
+        (check,) = [check for check in json.loads(out.getvalue())["checks"] if check["name"] == "endpoint"]
+        assert check["status"] == status
+        assert "OLLAMA_BASE_URL" in check["text"]
+
+
+SOURCES = "".join(path.read_text() for path in (Path(pydantic_ai.__file__).parent / "providers").glob("*.py"))
+
+
+@pytest.mark.parametrize("variable", [*ENDPOINTS, *(name for names in PROVIDERS.values() for name in names)])
+def test_a_variable_is_one_that_pydantic_ai_s_providers_read(variable: str) -> None:
+    assert f"'{variable}'" in SOURCES
