@@ -13,7 +13,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from difflib import get_close_matches
-from typing import Any, Final, NoReturn, cast
+from typing import Any, Final, NoReturn
 
 from axon_port import __version__
 from axon_port.worker.options import Options
@@ -34,6 +34,12 @@ _MISTAKEN: Final = re.compile(r"invalid choice: '(?P<choice>[^']*)'|unrecognized
 
 class UsageError(Exception):
     """Wrong arguments; the text says what is wrong and what to type."""
+
+
+def subparsers(action: argparse.Action) -> Mapping[str, argparse.ArgumentParser]:
+    """The commands of an action by name; empty for one that has none."""
+    choices: Any = action.choices
+    return choices if action.nargs == argparse.PARSER else {}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -57,9 +63,8 @@ class _Parser(argparse.ArgumentParser):
         words: set[str] = set()
         for action in self._actions:
             words.update(action.option_strings, map(str, action.choices or ()))
-            if isinstance(action.choices, dict):
-                for parser in cast("dict[str, object]", action.choices).values():
-                    words |= parser._words() if isinstance(parser, _Parser) else set()
+            for parser in subparsers(action).values():
+                words |= parser._words() if isinstance(parser, _Parser) else set()
         return words
 
 

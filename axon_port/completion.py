@@ -1,6 +1,6 @@
-"""`axon-port completion`: what a shell needs to complete the command line, from the parser's own data (SHELL-COMPLETION).
+"""`axon-port completion`: what a shell needs to complete the command line (PROTOCOL.md, SHELL-COMPLETION).
 
-The scripts are printed, to be sourced; nothing is started while somebody types.
+The scripts are made from the parser itself and printed, to be sourced; nothing is started while somebody types.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +33,14 @@ class Command:
 
 def commands_of(parser: argparse.ArgumentParser) -> list[Command]:
     """The parser as data: the program itself first, then its subcommands."""
-    subcommands = _subcommands(parser)
-    helps = {str(action.dest): action.help or "" for sub in _subparsers(parser) for action in _choices_actions(sub)}
+    subcommands: dict[str, argparse.ArgumentParser] = {}
+    helps: dict[str, str] = {}
+    for action in _actions(parser):
+        if action.nargs == argparse.PARSER:
+            choices: Any = action.choices
+            subcommands |= choices
+            shown: list[argparse.Action] = getattr(action, "_choices_actions", [])
+            helps |= {one.dest: one.help or "" for one in shown}
     program = Command("", "", tuple(_options(parser)), tuple(subcommands))
     rest = [
         Command(name, _plain(helps.get(name, "")), tuple(_options(sub)), tuple(_words(sub)))
@@ -45,21 +51,6 @@ def commands_of(parser: argparse.ArgumentParser) -> list[Command]:
 
 def _actions(parser: argparse.ArgumentParser) -> list[argparse.Action]:
     return parser._actions  # pyright: ignore[reportPrivateUsage]  there is no public way
-
-
-def _subparsers(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
-    yield from (action for action in _actions(parser) if action.nargs == argparse.PARSER)
-
-
-def _choices_actions(action: argparse.Action) -> list[argparse.Action]:
-    return getattr(action, "_choices_actions", [])
-
-
-def _subcommands(parser: argparse.ArgumentParser) -> Mapping[str, argparse.ArgumentParser]:
-    found: dict[str, argparse.ArgumentParser] = {}
-    for action in _subparsers(parser):
-        found |= dict(action.choices or {})  # pyright: ignore[reportUnknownArgumentType]
-    return found
 
 
 def _options(parser: argparse.ArgumentParser) -> Iterator[Option]:

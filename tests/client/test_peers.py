@@ -224,7 +224,7 @@ serve()
 """
 
 
-@pytest.mark.parametrize("value", ["x" * 5000, object(), {"deep": [[]] * 2000}])
+@pytest.mark.parametrize("value", ["x" * 5000, object(), float])
 @on_a_loop
 async def test_a_tool_s_answer_that_cannot_be_sent_ends_the_run_instead_of_hanging(value: object) -> None:
     def pay() -> object:

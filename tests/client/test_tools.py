@@ -127,7 +127,16 @@ def test_partials_and_objects_that_can_be_called_are_tools() -> None:
     assert tool(functools.partial(add, 2), name="add_two").bound(call(b=3))() == 5
 
 
-@pytest.mark.parametrize("function", [lambda *args: args, lambda **kwargs: kwargs, lambda a, /: a])
+def many(*args: int) -> None: ...
+
+
+def named(**kwargs: int) -> None: ...
+
+
+def placed(a: int, /) -> None: ...
+
+
+@pytest.mark.parametrize("function", [many, named, placed])
 def test_arguments_without_names_of_their_own_are_refused(function: Any) -> None:
     with pytest.raises(TypeError, match="arguments have names"):
         tool(function, name="it")
