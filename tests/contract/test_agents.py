@@ -233,6 +233,7 @@ def test_a_run_with_an_unknown_model_is_refused(worker: Worker) -> None:
 
 @pytest.mark.parametrize("name", ["a" * 300, "with space", "ä", "a.b", "-"])
 def test_a_strange_tool_name_works_or_is_an_invalid_agent(worker: Worker, name: str) -> None:
+    """fault: B18"""
     agent_id = f"strange {name[:5]}"
     answer = create(worker, agent_id, tools=[tool(name)], model={"script": [calls(name), says("done")]})
     if answer["type"] == "error":
@@ -245,7 +246,9 @@ def test_a_strange_tool_name_works_or_is_an_invalid_agent(worker: Worker, name: 
 
 
 def test_a_recursive_tool_schema_works(worker: Worker) -> None:
-    """clause: SCHEMA-REFERENCES"""
+    """clause: SCHEMA-REFERENCES
+    fault: B18
+    """
     node = {"type": "object", "properties": {"next": {"$ref": "#/$defs/node"}, "n": {"type": "integer"}}}
     schema = {"$ref": "#/$defs/node", "$defs": {"node": {**node, "required": ["n"]}}, "type": "object"}
     good = {"n": 1, "next": {"n": 2, "next": {"n": 3}}}

@@ -81,12 +81,15 @@ def test_an_id_is_echoed_unchanged(worker: Worker, wanted: str | int) -> None:
 
 @pytest.mark.parametrize("unusable", INVALID_IDS, ids=lambda i: f"{type(i).__name__}-{str(i)[:8]}-{len(str(i))}")
 def test_an_unusable_id_gets_one_error_without_an_id(worker: Worker, unusable: Any) -> None:
-    """clause: ENV-ID"""
+    """clause: ENV-ID
+    fault: B15
+    """
     worker.send({"type": "ping", "id": unusable})
     null_error(worker, "InvalidCommand")
 
 
 def test_a_missing_id_gets_one_error_without_an_id(worker: Worker) -> None:
+    """fault: B15"""
     worker.send({"type": "ping"})
     details = null_error(worker, "InvalidCommand")["details"]
     assert any("id" in item["loc"] for item in details)
@@ -248,7 +251,9 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 def test_a_wrong_field_is_named_and_its_value_is_not_echoed(
     worker: Worker, command: dict[str, Any], field: str
 ) -> None:
-    """clause: ENV-FIELDS, ENV-NO-ECHO"""
+    """clause: ENV-FIELDS, ENV-NO-ECHO
+    fault: B15
+    """
     worker.ask("create_agent", agent_id="somebody", model={"script": [TURN]}, replace=True)
     before = len(worker.frames)
     error = failed(worker.ask(command["type"], **{**command, "id": "wrong"}), "InvalidCommand")

@@ -47,7 +47,9 @@ def small() -> Iterator[Worker]:
 
 
 def test_frames_of_zero_length_are_ignored(worker: Worker) -> None:
-    """clause: FRAME-EMPTY"""
+    """clause: FRAME-EMPTY
+    fault: A3
+    """
     ping_works(worker)
     before = len(worker.frames)
     worker.send_raw(pack(b"") * 1000)
@@ -65,7 +67,9 @@ def test_a_hundred_thousand_empty_frames_leave_the_memory_as_it_was(worker: Work
 
 
 def test_a_frame_of_exactly_the_maximum_is_accepted(small: Worker) -> None:
-    """clause: FRAME-OVERSIZE"""
+    """clause: FRAME-OVERSIZE
+    fault: A3
+    """
     agent = small.agent([says("read")])
     frame = padded({"type": "run", "id": "full", "agent_id": agent, "messages": "none"}, "prompt", SMALL)
     small.send_raw(frame)
@@ -145,7 +149,9 @@ LOST = {
 
 @pytest.mark.parametrize("text", LOST.values(), ids=LOST.keys())
 def test_lost_framing_cancels_everything_and_ends_the_worker(text: bytes) -> None:
-    """clause: FRAME-LOST"""
+    """clause: FRAME-LOST
+    fault: A3, A8
+    """
     with Worker() as worker:
         run, _ = start_asking(worker)
         worker.send_raw(text)
@@ -203,7 +209,9 @@ NOT_JSON = {
 
 @pytest.mark.parametrize("payload", NOT_JSON.values(), ids=NOT_JSON.keys())
 def test_what_is_not_json_gets_one_error_and_nothing_else_happens(worker: Worker, payload: bytes) -> None:
-    """clause: JSON-TEXT"""
+    """clause: JSON-TEXT
+    fault: B11
+    """
     worker.send_raw(pack(payload))
     error = failed(worker.recv(), "InvalidJSON")
     assert error["id"] is None
@@ -212,7 +220,9 @@ def test_what_is_not_json_gets_one_error_and_nothing_else_happens(worker: Worker
 
 @pytest.mark.parametrize("payload", [b"[]", b"null", b'"ping"', b"1", b"true", b"[{}]", b"{}"])
 def test_json_that_is_no_command_is_refused_without_an_id(worker: Worker, payload: bytes) -> None:
-    """clause: ENV-OBJECT"""
+    """clause: ENV-OBJECT
+    fault: B11
+    """
     worker.send_raw(pack(payload))
     assert failed(worker.recv(), "InvalidCommand")["id"] is None
 
@@ -244,7 +254,9 @@ def test_the_workers_own_frames_are_no_commands(worker: Worker, kind: str) -> No
 
 
 def test_of_duplicate_keys_the_last_one_counts(worker: Worker) -> None:
-    """clause: JSON-DUPLICATES"""
+    """clause: JSON-DUPLICATES
+    fault: B14
+    """
     worker.expect({"type": "ping", "id": "last"})
     worker.send_raw(pack(b'{"type":"shutdown","id":1,"type":"ping","id":"last"}'))
     assert worker.wait_for(lambda frame: frame["type"] in ("result", "error"))["id"] == "last"
@@ -280,6 +292,7 @@ def test_frames_may_be_cut_anywhere(worker: Worker, seed: int) -> None:
 
 
 def test_a_thousand_frames_in_one_write_get_a_thousand_answers(worker: Worker) -> None:
+    """fault: A2"""
     worker.send_raw(b"".join(encode({"type": "ping", "id": f"many {n}"}) for n in range(1000)))
     for n in range(1000):
         succeeded(worker.terminal(f"many {n}"))
@@ -289,7 +302,9 @@ def test_a_thousand_frames_in_one_write_get_a_thousand_answers(worker: Worker) -
     "size", [1, 4095, 4096, 4097, 27182, 31415, 65531, 65535, 65536, 65537, 65540, 131072, 271828, 314159]
 )
 def test_texts_of_any_size_are_intact_both_ways(worker: Worker, size: int) -> None:
-    """clause: FRAME-LENGTH"""
+    """clause: FRAME-LENGTH
+    fault: A4
+    """
     text = "".join(chr(0x61 + n % 26) for n in range(size))
     answer = succeeded(worker.run(worker.agent([says("read")]), text))
     assert prompts(answer["messages"]) == [text]
@@ -312,7 +327,9 @@ WHOLE = encode({"type": "ping", "id": "cut"})
 
 @pytest.mark.parametrize("cut", range(1, len(WHOLE)))
 def test_an_input_that_ends_inside_a_frame_is_reported(cut: int) -> None:
-    """clause: FRAME-TRUNCATED, LIFE-EXIT"""
+    """clause: FRAME-TRUNCATED, LIFE-EXIT
+    fault: A7
+    """
     with Worker() as worker:
         worker.send_raw(WHOLE + WHOLE[:cut])
         worker.close_stdin()
@@ -351,7 +368,9 @@ EXACT = [2**53 + 1, -(2**53) - 1, 2**63 - 1, 2**63, -(2**63), 2**64, 2**64 + 1, 
 
 @pytest.mark.parametrize("number", EXACT, ids=lambda n: f"{str(n)[:5]}-{len(str(n))}-digits")
 def test_an_integer_in_a_tool_result_is_exact_or_refused(worker: Worker, number: int) -> None:
-    """clause: JSON-INTEGERS"""
+    """clause: JSON-INTEGERS
+    fault: B13
+    """
     run, call = start_asking(worker)
     worker.answer(call, result={"n": number})
     frame = worker.wait_for(lambda frame: frame["type"] in ("result", "error"))
@@ -365,6 +384,7 @@ def test_an_integer_in_a_tool_result_is_exact_or_refused(worker: Worker, number:
 
 @pytest.mark.parametrize("number", EXACT, ids=lambda n: f"{str(n)[:5]}-{len(str(n))}-digits")
 def test_an_integer_in_tool_arguments_is_exact_or_refused(worker: Worker, number: int) -> None:
+    """fault: B13"""
     name, script = f"exact {number % 10**9}", [calls(("lookup", {"n": number})), says("done")]
     created = worker.ask("create_agent", agent_id=name, model={"script": script}, tools=[tool()])
     if created["type"] == "error":
@@ -404,7 +424,9 @@ def test_scalars_are_carried_over_as_they_are(worker: Worker, value: Any) -> Non
 
 @pytest.mark.parametrize("depth", [100, 200, 253, 254, 255, 256, 500, 1000, 1023, 1024, 1025, 5000])
 def test_a_deep_value_is_carried_whole_or_refused(worker: Worker, depth: int) -> None:
-    """clause: JSON-DEPTH"""
+    """clause: JSON-DEPTH
+    fault: B12
+    """
     run, call = start_asking(worker)
     start = json.dumps({"type": "tool_result", "id": run, "call_id": call["call_id"]})[:-1]
     worker.send_raw(pack(f'{start}, "result": {"[" * depth}{"]" * depth}}}'.encode()))
@@ -439,7 +461,9 @@ def test_a_frame_full_of_empty_lists_is_answered(worker: Worker) -> None:
 
 
 def test_a_result_over_the_maximum_becomes_an_error_and_the_next_run_works(small: Worker) -> None:
-    """clause: FRAME-OUT"""
+    """clause: FRAME-OUT
+    fault: C24
+    """
     agent = small.agent([says("x" * (SMALL * 2 // 3))])
     failed(small.run(agent), "ResultTooLarge")
     assert len(succeeded(small.run(agent, messages="none"))["result"]) == SMALL * 2 // 3

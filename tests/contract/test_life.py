@@ -489,7 +489,9 @@ def test_an_end_of_input_in_a_shutdown_is_no_disturbance() -> None:
 
 
 def test_at_the_end_of_input_the_worker_says_goodbye() -> None:
-    """clause: LIFE-EOF, LIFE-GOODBYE"""
+    """clause: LIFE-EOF, LIFE-GOODBYE
+    fault: A7
+    """
     with Worker() as worker:
         worker.close_stdin()
         assert worker.wait_for("goodbye")["reason"] == "eof"

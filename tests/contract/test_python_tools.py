@@ -405,7 +405,9 @@ STRANGE: dict[str, Any] = {
 
 @pytest.mark.parametrize("kind", STRANGE)
 def test_a_result_that_json_does_not_quite_know_follows_the_rule(python_worker: Worker, kind: str) -> None:
-    """clause: JSON-OUT-NUMBERS, JSON-OUT-TEXT"""
+    """clause: JSON-OUT-NUMBERS, JSON-OUT-TEXT
+    fault: C22
+    """
     value = returned(python_worker, "strange", {"kind": kind})
     assert value == STRANGE[kind]
     assert not isinstance(value, float) or math.isfinite(value)
@@ -420,7 +422,9 @@ STRANGER = [
 @pytest.mark.parametrize("kind", [*STRANGE, *STRANGER])
 @pytest.mark.parametrize("how", ["run", "stream"])
 def test_whatever_a_tool_returns_a_terminal_frame_comes(python_worker: Worker, kind: str, how: str) -> None:
-    """clause: JSON-OUT-NONE"""
+    """clause: JSON-OUT-NONE
+    fault: C22
+    """
     agent = agent_with(python_worker, "strange", {"kind": kind})
     more = {"events": ["tool_call", "tool_return"]} if how == "stream" else {}
     run = python_worker.submit(how, agent_id=agent, prompt="p", **more)
@@ -504,7 +508,9 @@ def test_tools_that_do_not_stop_are_counted_as_abandoned() -> None:
 
 
 def test_sixty_hung_tools_hold_up_nobody_else() -> None:
-    """clause: TOOL-THREADS"""
+    """clause: TOOL-THREADS
+    fault: E46
+    """
     with python_worker_with("--drain-timeout", "1") as worker:
         hung = [worker.start_run(agent_with(worker, "hang")) for _ in range(60)]
         succeeded(worker.ask("ping"))

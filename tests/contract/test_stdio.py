@@ -52,7 +52,9 @@ WAYS: list[dict[str, Any]] = [
 @pytest.mark.parametrize("nouse_stdio", [False, True], ids=["stdio", "3-and-4"])
 @pytest.mark.parametrize("ways", WAYS, ids=lambda ways: "-".join(f"{k}={v}" for k, v in ways.items()) or "pipes")
 def test_frames_go_over_whatever_the_descriptors_are(ways: dict[str, Any], nouse_stdio: bool) -> None:
-    """clause: STDIO-KINDS, STDIO-NOUSE"""
+    """clause: STDIO-KINDS, STDIO-NOUSE
+    fault: A9
+    """
     with Worker(nouse_stdio=nouse_stdio, **ways) as worker:
         works(worker)
 
@@ -96,7 +98,9 @@ def commands_in(path: Path) -> Path:
 
 @pytest.mark.parametrize("nouse_stdio", [False, True], ids=["stdio", "3-and-4"])
 def test_commands_may_stand_in_a_file(tmp_path: Path, nouse_stdio: bool) -> None:
-    """clause: STDIO-KINDS"""
+    """clause: STDIO-KINDS
+    fault: A9
+    """
     with Worker(stdin=commands_in(tmp_path / "in"), nouse_stdio=nouse_stdio) as worker:
         assert succeeded(worker.terminal(2))["result"] == "from a file"
         for n in range(100):
@@ -122,7 +126,9 @@ def test_a_file_that_ends_inside_a_frame_is_reported(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("stdin", ["null", "closed"])
 def test_without_an_input_it_ends_in_an_orderly_way_or_says_why(stdin: Channel) -> None:
-    """clause: STDIO-CLOSED"""
+    """clause: STDIO-CLOSED
+    fault: A9
+    """
     with Worker(stdin=stdin) as worker:
         status = worker.wait_exit()
         assert "Traceback" not in worker.stderr
@@ -142,7 +148,9 @@ def test_dev_null_is_an_input_that_has_ended(stdin: Channel) -> None:
 @pytest.mark.parametrize("stderr", ["pipe", "closed"])
 @pytest.mark.parametrize("stdout", ["closed", "null"])
 def test_without_an_output_it_ends(stdout: Channel, stderr: Channel) -> None:
-    """clause: STDIO-CLOSED"""
+    """clause: STDIO-CLOSED
+    fault: A9
+    """
     with Worker(stdout=stdout, stderr=stderr) as worker:
         if stdout == "null":
             worker.close_stdin()

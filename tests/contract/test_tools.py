@@ -92,7 +92,9 @@ def test_sequential_tools_are_called_one_after_the_other(worker: Worker) -> None
 
 
 def test_at_most_max_tool_calls_of_a_run_are_open_and_none_is_lost() -> None:
-    """clause: TOOL-PARALLEL"""
+    """clause: TOOL-PARALLEL
+    fault: E45
+    """
     with Worker("--max-tool-calls", "3") as worker:
         assert worker.ready["limits"]["max_tool_calls"] == 3
         agent = worker.agent([calls(*(("t", {"n": n}) for n in range(10))), says("done")], tools=[tool("t")])
@@ -114,6 +116,7 @@ def test_at_most_max_tool_calls_of_a_run_are_open_and_none_is_lost() -> None:
 
 
 def test_eight_hundred_calls_in_one_answer_are_all_made(worker: Worker) -> None:
+    """fault: E45"""
     agent = worker.agent([calls(*(("t", {"n": n}) for n in range(800))), says("done")], tools=[tool("t")])
     run = worker.start_run(agent)
     seen: set[int] = set()

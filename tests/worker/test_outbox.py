@@ -42,7 +42,9 @@ def writing(ends: Ends) -> Generator[tuple[Outbox, list[str]]]:
 @KINDS
 @pytest.mark.parametrize("length", [0, 1, 100, 4091, 4092, 4093, 65_531, 65_532, 65_536, 314_159])
 def test_a_frame_of_any_length_arrives_whole(size: int | None, blocking: bool, length: int) -> None:
-    """clause: OUT-WRITER"""
+    """clause: OUT-WRITER
+    fault: C26
+    """
     payload = bytes(number % 251 for number in range(length))
     with pipe(size=size, blocking=blocking) as ends, writing(ends) as (outbox, _):
         outbox.put(payload)
@@ -53,7 +55,9 @@ def test_a_frame_of_any_length_arrives_whole(size: int | None, blocking: bool, l
 
 @KINDS
 def test_frames_arrive_in_the_order_in_which_they_were_put(size: int | None, blocking: bool) -> None:
-    """clause: OUT-WRITER"""
+    """clause: OUT-WRITER
+    fault: C26
+    """
     payloads = [f"{number}:".encode() + b"x" * (number * 37 % 9000) for number in range(300)]
     with pipe(size=size, blocking=blocking) as ends, writing(ends) as (outbox, _):
         for payload in payloads:
