@@ -39,6 +39,9 @@ INLINE_BYTES: Final = select.PIPE_BUF
 GATHERED_FRAMES: Final = 256
 """Frames of one `writev`: below IOV_MAX everywhere."""
 
+SETTLING_TURNS: Final = 4
+"""Turns of the event loop from `room` to the frame it was asked for: a run's task ends, then its callback settles."""
+
 
 class Outbox:
     """Frames on their way out.
@@ -57,6 +60,8 @@ class Outbox:
         self._waiting_bytes = 0
         self._writing = False
         self._held: list[Callable[[], None]] = []
+        self._queue: deque[asyncio.Future[None]] = deque()
+        self._admitting = False
         self._poll = select.poll()
         self._poll.register(fd, select.POLLOUT)
         self.broken = False
@@ -106,15 +111,38 @@ class Outbox:
         callback()
 
     async def room(self) -> None:
-        """Wait until a producer may add a frame. Returns at once where there is room, or nobody to read it."""
-        if self.has_room or self.broken:
+        """Wait until a producer may add a frame. Returns at once where there is room, or nobody to read it.
+
+        Only for the event loop. Producers that had to wait go on one after the other, in order, each when the frame
+        of the one before it counts: all at once they would fill with all their frames what was to stay bounded.
+        """
+        if self.broken or (self.has_room and not self._queue):
             return
         import asyncio
 
-        roomy = asyncio.Event()
         loop = asyncio.get_running_loop()
-        self.when_room(lambda: call_on(loop, roomy.set))
-        await roomy.wait()
+        place = loop.create_future()
+        self._queue.append(place)
+        if not self._admitting:
+            self._admitting = True
+            self.when_room(lambda: call_on(loop, lambda: self._admit(loop)))
+        await place
+
+    def _admit(self, loop: asyncio.AbstractEventLoop, turns: int = 0) -> None:
+        if turns:
+            loop.call_soon(self._admit, loop, turns - 1)
+            return
+        while self._queue and (self.broken or self._queue[0].done()):
+            place = self._queue.popleft()
+            if not place.done():
+                place.set_result(None)
+        if not self._queue:
+            self._admitting = False
+        elif self.has_room:
+            self._queue.popleft().set_result(None)
+            loop.call_soon(self._admit, loop, SETTLING_TURNS)
+        else:
+            self.when_room(lambda: call_on(loop, lambda: self._admit(loop)))
 
     def flush(self, timeout: float | None) -> bool:
         """Wait until everything has left, at most `timeout` seconds. False where something stayed."""

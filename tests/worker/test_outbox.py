@@ -262,6 +262,34 @@ def test_a_producer_goes_on_where_the_room_came_while_it_asked() -> None:
         run_async(main)
 
 
+def test_producers_that_waited_go_on_one_after_the_other() -> None:
+    """clause: OUT-MARKS"""
+    length, count = 2 * 2**20, 40
+    with pipe() as ends, writing(ends) as (outbox, _):
+        order: list[int] = []
+        most: list[int] = []
+
+        async def produce(number: int) -> None:
+            await outbox.room()
+            await asyncio.sleep(0)  # as a run's task ends before its callback sends
+            order.append(number)
+            outbox.put(number.to_bytes(4, "big") + b"x" * length)
+            most.append(outbox.waiting_bytes)
+
+        async def main() -> None:
+            outbox.put(b"x" * (HIGH_BYTES * 2))
+            producers = [asyncio.create_task(produce(number)) for number in range(count)]
+            await asyncio.sleep(0)
+            producers[1].cancel()
+            found = await asyncio.to_thread(ends.read_payloads, count)
+            await asyncio.gather(*producers, return_exceptions=True)
+            assert [int.from_bytes(payload[:4], "big") for payload in found[1:]] == order
+
+        run_async(main)
+        assert order == [0, *range(2, count)]
+        assert max(most) <= HIGH_BYTES + length + 8
+
+
 def test_a_producer_whose_loop_has_ended_does_not_hold_the_writer() -> None:
     with pipe() as ends, writing(ends) as (outbox, _):
 
