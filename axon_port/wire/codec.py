@@ -7,14 +7,27 @@ refuses (an integer beyond 64 bits, a lone surrogate) goes through `_written_slo
 
 from __future__ import annotations
 
+import gc
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Final, cast
 
 import orjson
 from pydantic_core import from_json
+
+MAX_ITEMS: Final = 4_194_304
+"""Arrays, objects and keys of one frame. The parser holds the interpreter while it makes them: 64 MiB of `[]` would
+stop everything for seconds and take 30 times their size.
+"""
+
+COLLECTED_BYTES: Final = 1_048_576
+"""Payloads above this are parsed without the collector, which would look at the half-made value again and again."""
+
+_ITEM_SIGNS: Final = (b"[", b"{", b":")
+_STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 
 _BAD_NUMBER: Final = "number out of range"
 _SURROGATES: Final = re.compile("[\ud800-\udfff]")
@@ -64,8 +77,11 @@ def decode(payload: Payload) -> object:
     Integers are exact, of duplicate keys the last one counts. Raises `NotJson`, or `NumberLost` for a decimal
     beyond an IEEE double and for an integer of thousands of digits.
     """
+    if _has_too_many_items(payload):
+        raise NotJson(f"it has more than {MAX_ITEMS} arrays, objects and keys")
     try:
-        value: object = from_json(payload, allow_inf_nan=False)
+        with _collector_paused(len(payload) > COLLECTED_BYTES):
+            value: object = from_json(payload, allow_inf_nan=False)
     except ValueError as error:
         if _BAD_NUMBER not in str(error):
             raise NotJson(str(error)) from None
@@ -99,6 +115,30 @@ def _fragment(value: object) -> orjson.Fragment:
 def clean_text(text: str) -> str:
     """`text` with U+FFFD for each lone surrogate."""
     return _SURROGATES.sub(_REPLACEMENT, text)
+
+
+def _has_too_many_items(payload: Payload) -> bool:
+    if len(payload) <= MAX_ITEMS:
+        return False
+    items = sum(map(payload.count, _ITEM_SIGNS))
+    # What stands inside strings is text; it is looked at only where it matters, string by string.
+    for string in _STRING.finditer(payload) if items > MAX_ITEMS else ():
+        items -= sum(map(string.group().count, _ITEM_SIGNS))
+        if items <= MAX_ITEMS:
+            return False
+    return items > MAX_ITEMS
+
+
+@contextmanager
+def _collector_paused(wanted: bool) -> Iterator[None]:
+    if not (wanted and gc.isenabled()):
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def _has_infinity(value: object) -> bool:

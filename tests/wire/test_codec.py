@@ -209,3 +209,23 @@ def test_both_errors_are_value_errors_with_a_text() -> None:
     assert issubclass(NotJson, ValueError)
     assert issubclass(NumberLost, ValueError)
     assert str(codec.NumberLost("why", None)) == "why"
+
+
+def test_a_frame_may_hold_so_many_items_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """clause: JSON-ITEMS"""
+    monkeypatch.setattr(codec, "MAX_ITEMS", 10)
+    for full in (b'{"a":[[],[],[],[],[],[],[]]}', b'{"a":1,"b":2,"c":3,"d":4,"e":{"f":1,"g":2,"h":3}}'):
+        assert decode(full)
+        with pytest.raises(NotJson, match="more than 10 arrays, objects and keys"):
+            decode(full[:-1] + b',"z":1}')
+
+
+@pytest.mark.parametrize("text", [b"[[[{{{:::" * 20, b'\\"[{:\\\\' * 20, b"\\\\" * 9 + b"[" * 20, b'\\"[[[[[[[[[[[[[['])
+def test_what_stands_in_a_string_is_no_item(monkeypatch: pytest.MonkeyPatch, text: bytes) -> None:
+    """clause: JSON-ITEMS"""
+    monkeypatch.setattr(codec, "MAX_ITEMS", 3)
+    assert decode(b'{"' + text + b'":"' + text + b'"}') == {
+        json.loads(b'"' + text + b'"'): json.loads(b'"' + text + b'"')
+    }
+    with pytest.raises(NotJson):
+        decode(b'{"' + text + b'":["' + text + b'",[[]]]}')
