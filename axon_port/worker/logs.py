@@ -23,6 +23,14 @@ from axon_port.worker.redaction import Redactor
 WAITING_BYTES: Final = 1024 * 1024
 """Output waiting above which logs are dropped: a reply behind them must not wait for more than this."""
 
+RATE_PER_SECOND: Final = 10_000
+"""Logs that may leave in the long run, above which they are dropped: a BEAM reads without backpressure, so a flood that
+the parent keeps up with ends in a mailbox.
+"""
+
+BURST: Final = 20_000
+"""Logs that may leave at once after a rest."""
+
 LINE_FRAME_BYTES: Final = 65_536
 """The longest frame of a printed line; a longer line is cut into several."""
 
@@ -50,6 +58,26 @@ class RunTag:
 current_run: ContextVar[RunTag | None] = ContextVar("axon_port_run", default=None)
 
 
+class Bucket:
+    """How many logs may leave now: `BURST` after a rest, `RATE_PER_SECOND` in the long run. For use from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._left = float(BURST)
+        self._filled_at = time.monotonic()
+
+    def take(self) -> bool:
+        """Whether one more may leave."""
+        with self._lock:
+            now = time.monotonic()
+            self._left = min(float(BURST), self._left + (now - self._filled_at) * RATE_PER_SECOND)
+            self._filled_at = now
+            if self._left < 1:
+                return False
+            self._left -= 1
+            return True
+
+
 class LogSink:
     """Where all logs leave. For use from any thread."""
 
@@ -57,6 +85,7 @@ class LogSink:
         self._exchanges = exchanges
         self._redactor = redactor
         self._lock = threading.Lock()
+        self._bucket = Bucket()
         self._unreported = 0
         self.dropped = 0
         self.level = LEVELS[level]
@@ -82,18 +111,11 @@ class LogSink:
         """Send one log frame, if its level is wanted and there is room."""
         if LEVELS[level] < self.level:
             return
-        if self._exchanges.outbox.waiting_bytes > WAITING_BYTES:
-            self._drop()
+        if not self._has_room():
             return
-        self._report_dropped()
         redacted = self._redactor.text
-        frame: dict[str, Any] = {
-            "type": "log",
-            "timestamp": _timestamp(time.time() if created is None else created),
-            "level": level,
-            "logger": logger,
-            "message": shortened(redacted(message), MAX_MESSAGE_CHARACTERS),
-        }
+        text = shortened(redacted(message), MAX_MESSAGE_CHARACTERS)
+        frame = _frame(level, logger, text, time.time() if created is None else created)
         if traceback:
             frame["traceback"] = redacted(traceback)[-MAX_TRACEBACK_CHARACTERS:]
         if fields:
@@ -104,15 +126,12 @@ class LogSink:
         """A printed line. It is information, and silenced only where nothing but errors is wanted."""
         if self.level >= logging.ERROR:
             return
-        if self._exchanges.outbox.waiting_bytes > WAITING_BYTES:
-            self._drop()
+        if not self._has_room():
             return
-        self._report_dropped()
         self._send_line(logger, self._redactor.text(line.decode(errors="replace")))
 
     def _send_line(self, logger: str, text: str) -> None:
-        frame = {"type": "log", "timestamp": _timestamp(time.time()), "level": "info", "logger": logger}
-        payload = codec.encode({**frame, "message": text})
+        payload = codec.encode(_frame("info", logger, text, time.time()))
         if len(payload) > min(LINE_FRAME_BYTES, self._exchanges.max_frame_bytes) and len(text) > 1:
             self._send_line(logger, text[: len(text) // 2])
             self._send_line(logger, text[len(text) // 2 :])
@@ -138,17 +157,23 @@ class LogSink:
             payload = _encoded(frame)
         return payload
 
-    def _drop(self) -> None:
+    def _has_room(self) -> bool:
+        """Whether one more log may leave; one that may not is counted, one that may tells of those before it."""
+        dropped = self._exchanges.outbox.waiting_bytes > WAITING_BYTES or not self._bucket.take()
         with self._lock:
-            self.dropped += 1
-            self._unreported += 1
+            self.dropped += dropped
+            self._unreported += dropped
+            unreported = 0 if dropped else self._unreported
+            self._unreported -= unreported
+        if unreported:
+            self._report(unreported)
+        return not dropped
 
-    def _report_dropped(self) -> None:
-        with self._lock:
-            count, self._unreported = self._unreported, 0
-        if count:
-            message = f"{count} log records were dropped: the parent did not keep up"
-            self.write("warning", "axon_port.logs", message, fields={"dropped": count})
+    def _report(self, count: int) -> None:
+        if LEVELS["warning"] >= self.level:
+            message = f"{count} log records were dropped: there were too many for the parent"
+            frame = _frame("warning", "axon_port.logs", message, time.time())
+            self._send({**frame, "fields": {"dropped": count}}, None)
 
 
 class FrameHandler(logging.Handler):
@@ -224,6 +249,10 @@ def _encoded(frame: dict[str, Any]) -> bytes:
     except (TypeError, ValueError, RecursionError):
         frame.pop("fields", None)
         return codec.encode(frame)
+
+
+def _frame(level: str, logger: str, message: str, created: float) -> dict[str, Any]:
+    return {"type": "log", "timestamp": _timestamp(created), "level": level, "logger": logger, "message": message}
 
 
 def _timestamp(created: float) -> str:

@@ -117,12 +117,37 @@ def test_logs_never_hold_up_replies_and_what_was_dropped_is_counted() -> None:
     sink.outbox.drain()
     sink.sink.write("info", "x", "next")
     report, following = sink.frames
-    assert report["message"] == "4 log records were dropped: the parent did not keep up"
+    assert report["message"] == "4 log records were dropped: there were too many for the parent"
     assert (report["level"], report["fields"]) == ("warning", {"dropped": 4})
     assert following["message"] == "next"
     sink.sink.write("info", "x", "last")
     assert sink.messages[2:] == ["last"]
     assert sink.sink.dropped == 4
+
+
+def test_logs_beyond_their_rate_are_dropped_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """clause: LOG-DROPPED
+    fault: C30
+    """
+    monkeypatch.setattr(logs, "BURST", 5)
+    now = [100.0]
+    monkeypatch.setattr(logs.time, "monotonic", lambda: now[0])
+    sink = Sink()
+    for number in range(50):
+        sink.sink.write("error", "x", str(number))
+        sink.sink.line("stdout", b"printed")
+    assert sink.messages == ["0", "printed", "1", "printed", "2"]
+    assert sink.sink.dropped == 95
+    now[0] += 2 / logs.RATE_PER_SECOND
+    for _ in range(3):
+        sink.sink.write("info", "x", "next")
+    assert [frame.get("fields") for frame in sink.frames[5:]] == [{"dropped": 95}, None, None]
+    assert sink.sink.dropped == 96
+    now[0] += 3600
+    for _ in range(10):
+        sink.sink.line("stdout", b"after a rest")
+    assert sink.messages[8:] == [sink.messages[8], *["after a rest"] * 5]
+    assert sink.frames[8]["fields"] == {"dropped": 1}
 
 
 def test_a_message_has_a_limit() -> None:
