@@ -11,7 +11,7 @@ import gc
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from typing import Any, Final, cast
 
@@ -130,7 +130,7 @@ def _has_too_many_items(payload: Payload) -> bool:
 
 
 @contextmanager
-def _collector_paused(wanted: bool) -> Iterator[None]:
+def _collector_paused(wanted: bool) -> Generator[None]:
     if not (wanted and gc.isenabled()):
         yield
         return

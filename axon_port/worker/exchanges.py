@@ -6,6 +6,8 @@ command gets exactly one, and no frame with its id follows it, whatever happens 
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -18,15 +20,27 @@ from axon_port.worker.redaction import Redactor
 
 Id = str | int
 
+_logger = logging.getLogger("axon_port.exchanges")
+
+_LAST_WORDS = codec.encode(error_frame(None, WireError("InternalError", "the answer could not be written"))).split(
+    b"null"
+)
+
+
+def last_words(frame_id: Id | None) -> bytes:
+    """The payload of the terminal frame for when no other can be made: where memory is out, nothing can be encoded."""
+    return codec.encode(frame_id).join(_LAST_WORDS)
+
 
 class Exchange:
     """A command that was read and has not been answered yet."""
 
-    __slots__ = ("_open", "_table", "id", "kind")
+    __slots__ = ("_last_words", "_open", "_table", "id", "kind")
 
     def __init__(self, table: Exchanges, frame_id: Id, kind: str) -> None:
         self._table = table
         self._open = True
+        self._last_words = last_words(frame_id)
         self.id = frame_id
         self.kind = kind
 
@@ -49,12 +63,15 @@ class Exchange:
 
     def settle(self, frame: Frame) -> bool:
         """Send the terminal frame and free the id. False, and nothing sent, where that was done already."""
-        payload = self._table.terminal(frame)
+        payload = self._table.terminal(frame, self._last_words)
         with self._table.lock:
             if not self._open:
                 return False
+            try:
+                self._table.outbox.put(payload)
+            except MemoryError:
+                self._table.outbox.put(self._last_words)
             self._open = False
-            self._table.outbox.put(payload)
             self._table.release(self)
             return True
 
@@ -92,12 +109,13 @@ class Exchanges:
 
     def say(self, frame: Frame) -> None:
         """Send a frame that belongs to no exchange: an error with `id: null`, `ready`, `goodbye`."""
-        self.outbox.put(self.terminal(frame))
+        self.outbox.put(self.terminal(frame, last_words(None)))
 
-    def terminal(self, frame: Frame) -> bytes:
+    def terminal(self, frame: Frame, otherwise: bytes) -> bytes:
         """The payload of a last frame, whatever happens: a command that was read is always answered."""
         try:
             return self.redactor.payload(encode_terminal(frame, self.max_frame_bytes))
-        except Exception as error:  # noqa: BLE001
-            message = f"the answer could not be written: {type(error).__name__}"
-            return codec.encode(error_frame(frame.get("id"), WireError("InternalError", message)))
+        except Exception:
+            with contextlib.suppress(Exception):  # logging is writing too
+                _logger.exception("an answer could not be written")
+            return otherwise

@@ -20,6 +20,8 @@ from dataclasses import dataclass, field
 from io import TextIOWrapper
 from typing import Final, cast
 
+from axon_port.worker.stderr import replace_stderr
+
 STANDARD: Final = (0, 1)
 NOUSE_STDIO: Final = (3, 4)
 _FIRST_PRIVATE: Final = 5

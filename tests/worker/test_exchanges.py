@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from axon_port.wire import codec
 from axon_port.wire.errors import WireError
 from axon_port.wire.events import result_frame
 from axon_port.worker.exchanges import Exchange, Exchanges
@@ -155,3 +156,43 @@ def test_of_many_threads_that_claim_one_id_one_wins() -> None:
     for thread in threads:
         thread.join()
     assert sum(exchange is not None for exchange in found) == 1
+
+
+@pytest.mark.parametrize("frame_id", [7, "a text", '"\\\x01' * 85])
+@pytest.mark.parametrize("error", [MemoryError(), RecursionError(), ValueError("any")])
+def test_a_terminal_frame_leaves_though_nothing_can_be_encoded_any_more(
+    monkeypatch: pytest.MonkeyPatch, frame_id: Any, error: Exception
+) -> None:
+    """clause: JSON-OUT-NONE
+    fault: C22
+    """
+    exchanges, outbox = table()
+    exchange = claimed(exchanges, frame_id)
+
+    def encode(value: object) -> bytes:
+        raise error
+
+    monkeypatch.setattr(codec, "encode", encode)
+    assert exchange.settle({"type": "result", "id": frame_id, "result": "r"})
+    assert not exchange.settle({"type": "result", "id": frame_id, "result": "r"})
+    (frame,) = outbox.frames
+    assert (frame["id"], frame["error_type"], frame["retryable"]) == (frame_id, "InternalError", False)
+    assert list(exchanges) == []
+
+
+def test_a_terminal_frame_leaves_though_there_is_no_memory_for_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """clause: JSON-OUT-NONE"""
+    exchanges, outbox = table()
+    exchange = claimed(exchanges, 7)
+    put = outbox.put
+
+    def small(payload: bytes) -> None:
+        if len(payload) > 1000:
+            raise MemoryError
+        put(payload)
+
+    monkeypatch.setattr(outbox, "put", small)
+    assert exchange.settle({"type": "result", "id": 7, "result": "r" * 2_000})
+    (frame,) = outbox.frames
+    assert (frame["id"], frame["error_type"]) == (7, "InternalError")
+    assert list(exchanges) == []
