@@ -161,13 +161,14 @@ def encode_terminal(frame: Frame, max_frame_bytes: int) -> bytes:
     """The payload of a `result` or an `error`, whatever it holds, never longer than `max_frame_bytes`.
 
     A result too long, or one with no JSON form, becomes an error of its id. An error sheds its messages, then its
-    details, then its text (FRAME-OUT). Raises nothing.
+    details, then its text (FRAME-OUT). Raises only where not even an error can be encoded.
     """
     try:
         payload = codec.encode(frame)
     except (TypeError, ValueError, RecursionError) as error:
         message = f"the answer cannot be written as JSON: {shortened(str(error), 200)}"
-        return encode_terminal(_replacement(frame, WireError("InternalError", message)), max_frame_bytes)
+        replacement = _replacement(frame, WireError("InternalError", message))
+        return _fitting_error(replacement, codec.encode(replacement), max_frame_bytes)
     if len(payload) <= max_frame_bytes and frame["type"] == "result":
         return payload
     if frame["type"] == "result":

@@ -62,6 +62,7 @@ class ActiveRun:
         self._timers: list[asyncio.TimerHandle] = []
         self._prompts: list[commands.Enqueue] = []
         self.task: asyncio.Task[Frame] | None = None
+        self._leaving: asyncio.Task[None] | None = None
 
     # --- lifecycle
 
@@ -85,6 +86,10 @@ class ActiveRun:
             return self._ending.error_type == error.error_type
         self._ending = error
         self._host.calls.cancel_all("cancelled")
+        if self._leaving is not None:
+            self._leaving.cancel()
+            self._settle(self._error_frame(error))
+            return
         if self.task is not None:
             self.task.cancel()
         self._timers.append(asyncio.get_running_loop().call_later(within, self._abandon))
@@ -180,7 +185,17 @@ class ActiveRun:
         except Exception:
             _logger.exception("the answer of run %r could not be made", self.exchange.id)
             frame = error_frame(self.exchange.id, self._ending or internal_error())
-        self._settle(frame)
+        if frame["type"] == "result" and not self._services.outbox.has_room:
+            self._leaving = asyncio.get_running_loop().create_task(self._leave(frame))
+        else:
+            self._settle(frame)
+
+    async def _leave(self, frame: Frame) -> None:
+        """Settle with a result that has to wait: of runs that end in the same breath each saw room for its own."""
+        while not self._services.outbox.has_room:
+            await self._services.outbox.room()
+        if not self._settled:
+            self._settle(frame)
 
     def _last_frame(self, task: asyncio.Task[Frame]) -> Frame:
         if self._ending is not None:

@@ -203,6 +203,35 @@ def test_a_parent_that_does_not_read_holds_up_chunks_and_joins_them() -> None:
         assert [(chunk["seq"], chunk["data"]) for chunk in chunks] == [(0, "done")]
 
 
+def test_results_of_runs_that_end_together_leave_one_by_one_and_can_be_cancelled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """clause: OUT-MARKS, RUN-CANCEL"""
+    with parent() as someone:
+        outbox = someone.floor.desk.outbox
+        put = outbox.put
+
+        def put_and_fill(payload: bytes) -> None:
+            put(payload)
+            outbox.stall(HIGH_BYTES + 1)
+
+        def ended() -> list[Any]:
+            return [frame["id"] for frame in someone.frames if frame["type"] == "result" and frame["id"] in range(4)]
+
+        monkeypatch.setattr(outbox, "put", put_and_fill)
+        for number in range(4):
+            someone.send("run", number, agent_id="talks", prompt="go")
+        someone.floor.turns(80)
+        assert ended() == [0]
+        assert someone.cancel(2)
+        assert someone.terminal(2)["error_type"] == "Cancelled"
+        for so_far in ([0, 1], [0, 1, 3]):
+            outbox.drain()
+            someone.floor.turns(20)
+            assert ended() == so_far
+        assert not someone.floor.dispatcher.busy
+
+
 @pytest.mark.parametrize("credit", [0, 1])
 def test_the_end_of_the_input_frees_what_waits_for_credit_and_ends_what_waits_for_answers(credit: int) -> None:
     """clause: LIFE-EOF"""

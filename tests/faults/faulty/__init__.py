@@ -1,0 +1,1 @@
+"""User code with faults, imported by workers and not by tests."""
