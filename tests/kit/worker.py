@@ -218,10 +218,14 @@ class Worker:
             self.log.append(Entry("sent", dict(command)))
         self._write(encode(command))
 
-    def send_raw(self, data: bytes) -> None:
-        """Sends bytes as they are; commands found in them may be answered, whatever way they were cut."""
-        with self._changed:
-            self._note_raw(data)
+    def send_raw(self, data: bytes, *, noted: bool = True) -> None:
+        """Sends bytes as they are; commands found in them may be answered, whatever way they were cut.
+
+        Whole frames need not be `noted`: the kit does not look into them, and the test says what to `expect`.
+        """
+        if noted:
+            with self._changed:
+                self._note_raw(data)
         self._write(data)
 
     def expect(self, command: Mapping[str, Any]) -> None:
@@ -474,7 +478,7 @@ class Worker:
                 raise WorkerGone(f"the worker has closed its input\n{self.describe()}") from problem
 
     def _note_raw(self, data: bytes) -> None:
-        for payload in self._payloads_sent(data):
+        for payload in filter(None, self._payloads_sent(data)):
             try:
                 command = loads(payload)
             except NotAFrame:
