@@ -89,7 +89,7 @@ class ActiveRun:
         if self._leaving is not None:
             self._leaving.cancel()
             self._settle(self._error_frame(error))
-            return
+            return True
         if self.task is not None:
             self.task.cancel()
         self._timers.append(asyncio.get_running_loop().call_later(within, self._abandon))

@@ -79,6 +79,8 @@ def claim(*, nouse_stdio: bool) -> FramePort:
     captured = {_capture(1): "stdout"}
     if stderr_joined:
         captured[_capture(2)] = "stderr"
+    else:
+        replace_stderr()
     os.register_at_fork(after_in_child=lambda: _forget(read_fd, write_fd, *captured))
     return FramePort(read_fd, write_fd, captured)
 
