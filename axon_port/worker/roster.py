@@ -34,7 +34,7 @@ class Roster:
     def __init__(self, workshop: Workshop) -> None:
         self._workshop = workshop
         self._agents: dict[str, Agent] = {}
-        self._changes: dict[str, asyncio.Future[None]] = {}
+        self._changes: dict[str, asyncio.Future[Agent | None]] = {}
 
     def __len__(self) -> int:
         return len(self._agents)
@@ -42,21 +42,20 @@ class Roster:
     def __iter__(self) -> Iterator[Agent]:
         return iter(list(self._agents.values()))
 
-    def change_under_way(self, agent_id: str) -> asyncio.Future[None] | None:
-        """What a command on this agent, arriving now, must wait for."""
+    def change_under_way(self, agent_id: str) -> asyncio.Future[Agent | None] | None:
+        """What a command on this agent, arriving now, must wait for: its result is the agent as the change leaves it.
+
+        By the time that the command hears of it, a later change may have been made.
+        """
         return self._changes.get(agent_id)
 
-    def changes_under_way(self) -> list[asyncio.Future[None]]:
+    def changes_under_way(self) -> list[asyncio.Future[Agent | None]]:
         """What a command on all agents, arriving now, must wait for."""
         return list(self._changes.values())
 
     def find(self, agent_id: str) -> Agent:
         """Raises `WireError` `AgentNotFound`."""
-        agent = self._agents.get(agent_id)
-        if agent is None:
-            message = f"there is no agent {agent_id!r}: send create_agent first"
-            raise WireError("AgentNotFound", message, details={"agent_id": agent_id})
-        return agent
+        return known(self._agents.get(agent_id), agent_id)
 
     async def retire(self, agent: Agent) -> None:
         """Close what an agent that was deleted or replaced kept open, once its last run has ended."""
@@ -68,14 +67,14 @@ class Roster:
     def begin_change(self, agent_id: str) -> Change:
         """Take the next place in the order of this agent's changes. Synchronous, so that the order is the arrival's."""
         before = self._changes.get(agent_id)
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        done: asyncio.Future[Agent | None] = asyncio.get_running_loop().create_future()
         self._changes[agent_id] = done
         return Change(self, agent_id, before, done)
 
-    def end_change(self, agent_id: str, done: asyncio.Future[None]) -> None:
+    def end_change(self, agent_id: str, done: asyncio.Future[Agent | None]) -> None:
         """Only for `Change`."""
         if not done.done():
-            done.set_result(None)
+            done.set_result(self._agents.get(agent_id))
         if self._changes.get(agent_id) is done:
             del self._changes[agent_id]
 
@@ -101,14 +100,22 @@ class Roster:
         await self.retire(agent)
 
 
+def known(agent: Agent | None, agent_id: str) -> Agent:
+    """The agent, if there is one. Raises `WireError` `AgentNotFound`."""
+    if agent is None:
+        message = f"there is no agent {agent_id!r}: send create_agent first"
+        raise WireError("AgentNotFound", message, details={"agent_id": agent_id})
+    return agent
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
     """A place in the order of one agent's changes; entered when those before it are done."""
 
     roster: Roster
     agent_id: str
-    before: asyncio.Future[None] | None
-    done: asyncio.Future[None]
+    before: asyncio.Future[Agent | None] | None
+    done: asyncio.Future[Agent | None]
 
     async def __aenter__(self) -> None:
         if self.before is not None:

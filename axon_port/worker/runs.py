@@ -29,7 +29,7 @@ from axon_port.worker.exchanges import Exchange
 from axon_port.worker.host import RunHost
 from axon_port.worker.logs import RunTag, current_run
 from axon_port.worker.open_calls import parent_gone
-from axon_port.worker.roster import Agent
+from axon_port.worker.roster import Agent, known
 from axon_port.worker.services import RunServices
 
 UNWIND_SECONDS: Final = 1.0
@@ -133,9 +133,9 @@ class ActiveRun:
         if self.command.traceparent is not None and not tracing.join(self.command.traceparent):
             _logger.debug("a traceparent that is none was ignored")
         if self._agent is None:
-            if self._change is not None:
-                await asyncio.shield(self._change)
-            self._agent = self._services.roster.find(self.command.agent_id)
+            # As the change left it: a deletion that came after this command may have been made already.
+            found = None if self._change is None else await asyncio.shield(self._change)
+            self._agent = known(found, self.command.agent_id)
             if self.command.timeout_ms is None and (timeout_ms := self._timeout_ms()) is not None:
                 self._arm_timeout(timeout_ms)
         agent = self._agent

@@ -1,0 +1,60 @@
+"""Agents, changed in the order in which commands came."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import pytest
+
+from axon_port.agents.allow import Allowed
+from axon_port.agents.definition import Workshop
+from axon_port.wire import commands
+from axon_port.wire.commands import parse_command
+from axon_port.wire.errors import WireError
+from axon_port.worker.roster import Roster, known
+
+from .rig import run_async
+
+
+def create_command(name: str) -> commands.CreateAgent:
+    fields = {"type": "create_agent", "id": 1, "agent_id": name, "model": {"script": []}}
+    return cast(commands.CreateAgent, parse_command(fields))
+
+
+def test_who_waits_for_a_creation_gets_the_agent_though_it_was_deleted_in_the_next_breath() -> None:
+    """clause: ENV-PIPELINE, AGENT-ORDER"""
+
+    async def main() -> None:
+        roster = Roster(Workshop(Allowed((), frozenset())))
+        change = roster.begin_change("a")
+        waited_for = roster.change_under_way("a")
+        assert waited_for is not None
+        agent = await roster.create(create_command("a"), change)
+        await roster.delete("a", roster.begin_change("a"))
+        assert await waited_for is agent
+        with pytest.raises(WireError, match="there is no agent 'a'"):
+            roster.find("a")
+
+    run_async(main)
+
+
+def test_who_waits_for_a_deletion_or_a_creation_that_failed_gets_what_is_left() -> None:
+    """clause: AGENT-ATOMIC, AGENT-DELETE"""
+
+    async def main() -> None:
+        roster = Roster(Workshop(Allowed((), frozenset())))
+        agent = await roster.create(create_command("a"), roster.begin_change("a"))
+        again = roster.begin_change("a")
+        refused = roster.change_under_way("a")
+        with pytest.raises(WireError, match="exists"):
+            await roster.create(create_command("a"), again)
+        deletion = roster.begin_change("a")
+        deleted = roster.change_under_way("a")
+        await roster.delete("a", deletion)
+        assert refused is not None
+        assert deleted is not None
+        assert await refused is agent
+        with pytest.raises(WireError, match="there is no agent 'a'"):
+            known(await deleted, "a")
+
+    run_async(main)
