@@ -25,10 +25,10 @@ from tests.kit.parent import PATIENCE_S, Parent
 from tests.kit.processes import children, descriptors, resident_bytes, threads
 from tests.kit.providers import Answer, Interface, Provider, Request, ToolCall
 
-RATE: Final = 36.0
+RATE: Final = 34.0
 """Scenes begun in a second; most are one run."""
 
-MOST_AT_ONCE: Final = 400
+MOST_AT_ONCE: Final = 100
 """Scenes under way, where the machine does not keep up with the rate."""
 
 PROVIDER_SHARE: Final = 0.08
@@ -36,8 +36,9 @@ SAMPLE_S: Final = 3.0
 QUIET_S: Final = 11.0
 """Until what the warm-up has left idle can end: see `load.at_rest`."""
 
-GROWN_KIB: Final = 4096
-"""Growth of memory, fitted over the measured time, that counts as none: the heap is never quite the same."""
+GROWN_KIB: Final = 3072
+"""Growth of memory, fitted over the second half of the measured time, that counts as none: the heap is never quite the
+same. In the first half what is freed still leaves holes, and caches fill; a leak goes on."""
 
 GROWN_OBJECTS: Final = 5000
 """Likewise of the interpreter's objects: caches of the libraries."""
@@ -161,6 +162,8 @@ async def soak(minutes: float, rate: float, seed: int, warm_s: float = 15.0) -> 
                 name = MODELS[provider.interface]
                 fields: dict[str, Any] = {"model": provider.endpoint(name), "tools": [load.LOOK]}
                 fields["model_settings"] = {"max_tokens": 1000}
+                # On a machine that stands still for 5 s a connection is not made in time.
+                fields["retry"] = {"attempts": 4, "base_ms": 100}
                 succeeded(await parent.ask("create_agent", agent_id=name, **fields))
             run = Soak(parent, Random(seed), rate)
             total = minutes * 60
@@ -174,6 +177,7 @@ async def soak(minutes: float, rate: float, seed: int, warm_s: float = 15.0) -> 
             stats = succeeded(await parent.ask("stats"))["result"]
             status = await parent.leave()
             problems = [*parent.problems(), *run.failures]
+            problems += [f"logged: {log!s:.2000}" for log in parent.examples.values()]
             if status != 0:
                 problems.append(f"the worker ended with status {status}: {parent.stderr}")
             return _report(run, before, after, stats, problems, measured_from)
@@ -188,15 +192,15 @@ def _report(
     measured_from: float,
 ) -> dict[str, Any]:
     samples = run.samples
-    hours = (samples[-1].seconds - samples[0].seconds) / 3600
-    fitted = slope(samples)
+    later = samples[len(samples) // 2 :]
+    hours, fitted = (later[-1].seconds - later[0].seconds) / 3600, slope(later)
     grown = [
         f"{name}: {before[name]} before, {after[name]} after"
         for name, most in GROWTH.items()
         if after[name] > before[name] + most
     ]
     if fitted * hours > GROWN_KIB:
-        grown.append(f"memory: {fitted * hours:.0f} KiB in {hours * 60:.1f} minutes")
+        grown.append(f"memory: {fitted * hours:.0f} KiB in the last {hours * 60:.1f} minutes")
     every = max(1, len(samples) // 60)
     return {
         "machine": {"python": platform.python_version(), "cpus": os.cpu_count(), "system": platform.release()},
@@ -217,7 +221,7 @@ def _report(
             "least": min(sample.rss_kib for sample in samples),
             "most": max(sample.rss_kib for sample in samples),
         },
-        "slope_kib_per_hour": round(fitted, 1),
+        "slope_kib_per_hour": {"all": round(slope(samples), 1), "second_half": round(fitted, 1)},
         "idle_before": before,
         "idle_after": after,
         "wrong_frames": len(problems),
@@ -238,12 +242,12 @@ def _report(
 
 def told(report: Mapping[str, Any]) -> str:
     """The report for people."""
-    runs, rss = report["runs"], report["rss_kib"]
+    runs, rss, slopes = report["runs"], report["rss_kib"], report["slope_kib_per_hour"]
     lines = [
         f"{report['seconds']:.0f} s, {runs['started']} runs, {report['tool_calls']} tool calls, "
         f"{report['frames']['in']} frames in, {report['frames']['out']} out, {report['scenes_a_second']} scenes/s",
-        f"memory: {report['slope_kib_per_hour']:+.0f} KiB/hour after the warm-up; {rss['least']} to {rss['most']} KiB; "
-        f"idle {rss['idle_before']} before, {rss['idle_after']} after",
+        f"memory: {slopes['all']:+.0f} KiB/hour after the warm-up, {slopes['second_half']:+.0f} in its second half; "
+        f"{rss['least']} to {rss['most']} KiB; idle {rss['idle_before']} before, {rss['idle_after']} after",
         *(
             f"{name}: {report['idle_before'][name]} before, {report['idle_after'][name]} after"
             for name in ("descriptors", "threads", "children", "tasks", "objects")

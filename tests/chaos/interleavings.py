@@ -96,20 +96,23 @@ class Stories:
         self.ledger.history.clear()
         self.ledger.calls.clear()
         agent = chance.choice(list(AGENTS))
-        moves = chance.randint(0, 12)
+        moves = chance.randint(0, 16)
         before = (lambda: None) if agent != "waits its turn" or chance.random() < 0.5 else self._somebody_else()
         if chance.random() < 0.05:
             # Before the start: there is nothing to cancel, and the run that comes then is not touched.
             self._send({"type": "cancel", "id": "early", "target": 1})
         run = self._command(agent, chance)
         if moves == 0:
-            self._breath([run, {"type": "cancel", "id": "c", "target": 1}])
+            # At once: before the run has had a turn, and perhaps before its agent is there.
+            create = {"type": "create_agent", "id": "create", "agent_id": agent, "replace": True, **AGENTS[agent]}
+            cancel = {"type": "cancel", "id": "c", "target": 1}
+            self._breath([create, run, cancel] if chance.random() < 0.3 else [run, cancel])
         else:
             self._send(run)
             for _ in range(moves - 1):
                 self._move(chance)
             self._cancel(chance)
-        self.floor.until(lambda: key_of(1) not in self.ledger.open)
+        self.floor.until(lambda: not {key_of(1), key_of("create")} & self.ledger.open.keys())
         before()
         end = next(frame for frame in reversed(self.ledger.history) if frame.get("id") == 1)
         self.ends["cancelled" if end.get("error_type") == "Cancelled" else end["type"]] += 1

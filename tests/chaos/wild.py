@@ -34,7 +34,7 @@ WEATHER_ENDS = frozenset(
 )
 """What a run may end with when a provider fails as `weather` does."""
 
-IDLE_MS = 700
+IDLE_MS = 2500
 GARBAGE = (
     (pack(b"{"), "InvalidJSON"),
     (pack(b"\xff\xfe"), "InvalidJSON"),
