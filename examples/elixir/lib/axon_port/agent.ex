@@ -168,8 +168,9 @@ defmodule AxonPort.Agent do
     end
   end
 
-  defp mark_tool(module, function, options),
-    do: Module.put_attribute(module, :axon_port_tools, {function, options})
+  defp mark_tool(module, function, options) do
+    Module.put_attribute(module, :axon_port_tools, {function, options})
+  end
 
   @doc """
   An agent of a module, of fields, or of an agent.
@@ -215,8 +216,9 @@ defmodule AxonPort.Agent do
   @spec model(term) :: Plain.t()
   def model({:script, turns}), do: %{"script" => Plain.from!(turns)}
   # A keyword list is one endpoint; every other list is of models.
-  def model([{key, _value} | _more] = endpoint) when key != :script,
-    do: endpoint |> Map.new() |> Plain.from!()
+  def model([{key, _value} | _more] = endpoint) when key != :script do
+    endpoint |> Map.new() |> Plain.from!()
+  end
 
   def model(models) when is_list(models), do: Enum.map(models, &model/1)
   def model(model), do: Plain.from!(model)
@@ -289,6 +291,7 @@ defmodule AxonPort.Agent do
   defp check!({:module, reference}) when is_binary(reference), do: :ok
   defp check!({field, _value}) when field in @unjudged, do: :ok
 
-  defp check!({field, value}),
-    do: raise(ArgumentError, "an agent's #{inspect(field)} cannot be #{inspect(value)}")
+  defp check!({field, value}) do
+    raise ArgumentError, "an agent's #{inspect(field)} cannot be #{inspect(value)}"
+  end
 end

@@ -54,8 +54,9 @@ defmodule AxonPort.Plain do
   @spec message({[term], term}) :: String.t()
   def message({[], term}), do: "#{inspect(term)} has no form in JSON"
 
-  def message({path, term}),
-    do: "#{inspect(term)} at #{Enum.map_join(path, ".", &step/1)} has no form in JSON"
+  def message({path, term}) do
+    "#{inspect(term)} at #{Enum.map_join(path, ".", &step/1)} has no form in JSON"
+  end
 
   defp plain(:null, _path), do: nil
   defp plain(term, _path) when is_nil(term) or is_boolean(term) or is_number(term), do: term
@@ -70,8 +71,9 @@ defmodule AxonPort.Plain do
   defp elements(list, path), do: elements(list, 0, path)
   defp elements([], _index, _path), do: []
 
-  defp elements([head | tail], index, path),
-    do: [plain(head, [index | path]) | elements(tail, index + 1, path)]
+  defp elements([head | tail], index, path) do
+    [plain(head, [index | path]) | elements(tail, index + 1, path)]
+  end
 
   defp elements(improper, _index, path), do: none(improper, path)
 
@@ -88,8 +90,9 @@ defmodule AxonPort.Plain do
     module.to_iso8601(struct)
   end
 
-  defp structure(module, struct, path) when module in [MapSet, Range],
-    do: struct |> Enum.to_list() |> elements(path)
+  defp structure(module, struct, path) when module in [MapSet, Range] do
+    struct |> Enum.to_list() |> elements(path)
+  end
 
   defp structure(module, struct, path) do
     cond do

@@ -44,8 +44,9 @@ defmodule AxonPort.Result do
   An error means that the data met the JSON Schema and yet is no value: a date that no calendar has.
   """
   @spec cast(t, Type.notation()) :: {:ok, t} | {:error, Error.t()}
-  def cast(%__MODULE__{status: status} = result, type) when type == nil or status == :deferred,
-    do: {:ok, result}
+  def cast(%__MODULE__{status: status} = result, type) when type == nil or status == :deferred do
+    {:ok, result}
+  end
 
   def cast(%__MODULE__{} = result, type) do
     case Schema.cast(type, result.output) do

@@ -151,8 +151,9 @@ defmodule AxonPort.Schema do
 
   @doc false
   @spec declared([Field.t()], {integer, String.t()} | String.t() | false | nil) :: map
-  def declared(fields, moduledoc),
-    do: %{fields: Enum.reverse(fields), description: first_paragraph(moduledoc)}
+  def declared(fields, moduledoc) do
+    %{fields: Enum.reverse(fields), description: first_paragraph(moduledoc)}
+  end
 
   @doc false
   @spec enforced([Field.t()]) :: [atom]

@@ -190,16 +190,18 @@ defmodule AxonPort.Tool do
 
   defp name_of(module), do: module |> Module.split() |> List.last() |> Macro.underscore()
 
-  defp implied(%{approve: approve} = fields) when approve != nil,
-    do: Map.put(fields, :requires_approval, true)
+  defp implied(%{approve: approve} = fields) when approve != nil do
+    Map.put(fields, :requires_approval, true)
+  end
 
   defp implied(%{approval: :deferred} = fields), do: Map.put(fields, :requires_approval, true)
   defp implied(fields), do: fields
 
   defp coherent!(%{handler: :parent, run: nil} = tool), do: refuse!(tool, "has to have something to run")
 
-  defp coherent!(%{handler: {:python, _}, run: run} = tool) when run != nil,
-    do: refuse!(tool, "runs in the worker")
+  defp coherent!(%{handler: {:python, _}, run: run} = tool) when run != nil do
+    refuse!(tool, "runs in the worker")
+  end
 
   defp coherent!(%{handler: {:python, _}} = tool), do: tool
 
@@ -224,11 +226,13 @@ defmodule AxonPort.Tool do
   defp check!({:description, text}) when is_binary(text), do: :ok
   defp check!({:strict, strict}) when is_boolean(strict), do: :ok
 
-  defp check!({field, nil}) when field in [:description, :timeout, :retries, :strict, :approve, :resolve],
-    do: :ok
+  defp check!({field, nil}) when field in [:description, :timeout, :retries, :strict, :approve, :resolve] do
+    :ok
+  end
 
-  defp check!({field, value}),
-    do: raise(ArgumentError, "a tool's #{inspect(field)} cannot be #{inspect(value)}")
+  defp check!({field, value}) do
+    raise ArgumentError, "a tool's #{inspect(field)} cannot be #{inspect(value)}"
+  end
 
   defp parameters!({:annotated, type, _annotations}), do: parameters!(type)
   defp parameters!({kind, _type}) when kind in [:object, :struct, :map, :raw], do: :ok

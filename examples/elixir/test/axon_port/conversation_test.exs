@@ -490,6 +490,22 @@ defmodule AxonPort.ConversationTest do
       refute Conversation.cancel(conversation)
     end
 
+    test "ends a wait for a worker" do
+      pool = __MODULE__.EmptyPool
+      start_supervised!({AxonPort.Pool, name: pool, ready_timeout: 3_600_000})
+      conversation = converse(pool, scripted("nobody", [%{text: "hello"}]))
+      turn = asking(conversation, "one")
+
+      eventually(
+        fn -> match?(%{doing: {:run, _task, _run}}, :sys.get_state(conversation)) end,
+        "it does not run"
+      )
+
+      assert Conversation.cancel(conversation)
+      assert {:error, %Error{reason: :cancelled}} = Task.await(turn, @patience)
+      assert Conversation.history(conversation) == []
+    end
+
     test "ends a wait between two attempts", %{worker: worker} do
       agent = scripted("waiting", [%{error: %{status: 503, message: "down", retry_after_ms: 3_600_000}}])
       conversation = converse(worker, agent)

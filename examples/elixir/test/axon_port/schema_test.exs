@@ -266,6 +266,11 @@ defmodule AxonPort.SchemaTest do
       end
     end
 
+    test "makes no float of an integer that is beyond every float" do
+      assert Schema.cast(:float, 2 ** 1023) == {:ok, :math.pow(2, 1023)}
+      assert {:error, {[], "of type float"}} = Schema.cast(:float, -(10 ** 400))
+    end
+
     test "makes no atom of a text that the model wrote" do
       text = "an atom that nobody has made #{System.unique_integer()}"
       assert {:error, _fault} = Schema.cast({:enum, [:a]}, text)

@@ -209,10 +209,9 @@ defmodule AxonPort.Conversation.Server do
 
   defp take({:resolve, calls, turn}, state) do
     tasks =
-      for call <- calls,
-          task = ask_tool(call, turn, state),
-          into: %{},
-          do: {task.ref, {task, call["call_id"]}}
+      for call <- calls, task = ask_tool(call, turn, state), into: %{} do
+        {task.ref, {task, call["call_id"]}}
+      end
 
     state = %{state | turn: turn, doing: {:resolve, tasks}}
     if tasks == %{}, do: take(Turn.carry_on(turn), state), else: state
@@ -245,9 +244,8 @@ defmodule AxonPort.Conversation.Server do
         :later -> state.turn
       end
 
-    if tasks == %{},
-      do: take(Turn.carry_on(turn), state),
-      else: %{state | turn: turn, doing: {:resolve, tasks}}
+    state = %{state | turn: turn, doing: {:resolve, tasks}}
+    if tasks == %{}, do: take(Turn.carry_on(turn), state), else: state
   end
 
   # A run that is cancelled ends with what had been said; what else a turn does, ends here.

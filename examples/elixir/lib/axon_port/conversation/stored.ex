@@ -30,10 +30,11 @@ defmodule AxonPort.Conversation.Stored do
   @spec options!(Enumerable.t()) :: options
   def options!(options) do
     Map.new(options, fn {key, value} ->
-      if not valid?(key, value),
-        do: raise(ArgumentError, "a run's #{inspect(key)} cannot be #{inspect(value)}")
-
-      {key, plain!(key, value)}
+      if valid?(key, value) do
+        {key, plain!(key, value)}
+      else
+        raise ArgumentError, "a run's #{inspect(key)} cannot be #{inspect(value)}"
+      end
     end)
   end
 

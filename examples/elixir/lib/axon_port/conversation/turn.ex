@@ -66,9 +66,10 @@ defmodule AxonPort.Conversation.Turn do
   @doc "Goes on with the last turn."
   @spec resume(Transcript.t(), map) :: step | {:error, Error.t()}
   def resume(before, options) do
-    if Transcript.unanswered(before) == [],
-      do: {:run, new(before, options)},
-      else: {:error, Error.new(:calls_open)}
+    case Transcript.unanswered(before) do
+      [] -> {:run, new(before, options)}
+      _calls -> {:error, Error.new(:calls_open)}
+    end
   end
 
   @doc "Goes on with the last turn, if these are the last answers that it waits for."
@@ -95,8 +96,9 @@ defmodule AxonPort.Conversation.Turn do
   @spec ran(t, outcome, limits) :: step
   def ran(turn, outcome, limits)
 
-  def ran(turn, {:ok, %Result{status: :complete} = result}, _limits),
-    do: turn |> heard(result) |> over(result)
+  def ran(turn, {:ok, %Result{status: :complete} = result}, _limits) do
+    turn |> heard(result) |> over(result)
+  end
 
   def ran(turn, {:ok, %Result{deferred: %{"calls" => calls}} = result}, limits) do
     turn = heard(turn, result)

@@ -41,13 +41,13 @@ defmodule AxonPort.PythonEnv.Program do
   end
 
   defp settings(arguments, options) do
-    env =
-      for {name, value} <- options[:env] || [],
-          do: {to_charlist(name), if(value, do: to_charlist(value), else: false)}
-
+    env = Enum.map(options[:env] || [], &variable/1)
     cd = if options[:cd], do: [cd: options[:cd]], else: []
     [:binary, :exit_status, :hide, :stderr_to_stdout, args: arguments, env: env] ++ cd
   end
+
+  defp variable({name, nil}), do: {to_charlist(name), false}
+  defp variable({name, value}), do: {to_charlist(name), to_charlist(value)}
 
   defp collect(port, os_pid, output) do
     receive do

@@ -8,6 +8,9 @@ defmodule AxonPort.Schema.Caster do
 
   alias AxonPort.Schema.{Field, Type}
 
+  # JSON's integers have no end, and are numbers.
+  @largest_double trunc(1.7976931348623157e308)
+
   @typedoc "Where a value does not fit, from the outside in, and what had been expected there."
   @type fault :: {path :: [String.t() | non_neg_integer], expected :: String.t()}
 
@@ -18,8 +21,9 @@ defmodule AxonPort.Schema.Caster do
   def cast({:annotated, type, _annotations}, value), do: cast(type, value)
   def cast({:calendar, module}, value), do: calendar(module, value)
 
-  def cast({:list, type}, values) when is_list(values),
-    do: values |> Enum.with_index() |> each(&cast(type, &1))
+  def cast({:list, type}, values) when is_list(values) do
+    values |> Enum.with_index() |> each(&cast(type, &1))
+  end
 
   def cast({:object, fields}, %{} = map), do: object(fields, map, &keep_absent/1)
 
@@ -69,7 +73,8 @@ defmodule AxonPort.Schema.Caster do
   # JSON Schema counts 1.0 among the integers.
   defp plain(:integer, value) when is_float(value) and trunc(value) == value, do: {:ok, trunc(value)}
   defp plain(:number, value) when is_number(value), do: {:ok, value}
-  defp plain(:float, value) when is_number(value), do: {:ok, value / 1}
+  defp plain(:float, value) when is_float(value), do: {:ok, value}
+  defp plain(:float, value) when is_integer(value) and abs(value) <= @largest_double, do: {:ok, value / 1}
   defp plain(:boolean, value) when is_boolean(value), do: {:ok, value}
   defp plain(:null, nil), do: {:ok, nil}
   defp plain(:map, value) when is_map(value), do: {:ok, value}

@@ -109,8 +109,9 @@ defmodule AxonPort.Schema.Type do
   defp entry!({{:required, name}, type}) when is_atom(name), do: field!(name, type)
   defp entry!({name, type}) when is_atom(name), do: field!(name, type)
 
-  defp entry!({name, _type}),
-    do: raise(ArgumentError, "#{inspect(name)} is no key: one is an atom or optional(atom)")
+  defp entry!({name, _type}) do
+    raise ArgumentError, "#{inspect(name)} is no key: one is an atom or optional(atom)"
+  end
 
   defp module!(atom) do
     case Atom.to_string(atom) do

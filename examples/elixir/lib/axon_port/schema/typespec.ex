@@ -79,15 +79,17 @@ defmodule AxonPort.Schema.Typespec do
   def write({:tuple, types}), do: {:{}, [], Enum.map(types, &write/1)}
   def write({:union, types}), do: types |> Enum.map(&write/1) |> either()
 
-  def write({:enum, values}),
-    do: values |> Enum.map(fn {_wire, value} -> literal(value) end) |> Enum.uniq() |> either()
+  def write({:enum, values}) do
+    values |> Enum.map(fn {_wire, value} -> literal(value) end) |> Enum.uniq() |> either()
+  end
 
   def write({:raw, _schema}), do: quote(do: term)
   def write({:annotated, type, _annotations}), do: write(type)
   def write({:object, fields}), do: {:%{}, [], Enum.map(fields, &pair/1)}
 
-  defp pair(%Field{name: name, type: type, presence: :optional}),
-    do: {quote(do: optional(unquote(name))), write(type)}
+  defp pair(%Field{name: name, type: type, presence: :optional}) do
+    {quote(do: optional(unquote(name))), write(type)}
+  end
 
   defp pair(%Field{name: name, type: type}), do: {name, write(type)}
 
@@ -119,6 +121,7 @@ defmodule AxonPort.Schema.Typespec do
 
   defp entry!({name, spec}, env) when is_atom(name), do: {name, read!(spec, env)}
 
-  defp entry!({key, _spec}, _env),
-    do: raise(ArgumentError, "#{Macro.to_string(key)} is no key: one is an atom")
+  defp entry!({key, _spec}, _env) do
+    raise ArgumentError, "#{Macro.to_string(key)} is no key: one is an atom"
+  end
 end

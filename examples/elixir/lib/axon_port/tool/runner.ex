@@ -138,13 +138,15 @@ defmodule AxonPort.Tool.Runner do
   defp outcome!({:ok, value}), do: {:ok, Plain.from!(value)}
   defp outcome!({:ok, value, parts}) when is_list(parts), do: {:ok, Plain.from!(value), Plain.from!(parts)}
 
-  defp outcome!({kind, text}) when kind in [:retry, :failed] and is_binary(text),
-    do: {kind, Plain.from!(text)}
+  defp outcome!({kind, text}) when kind in [:retry, :failed] and is_binary(text) do
+    {kind, Plain.from!(text)}
+  end
 
   defp outcome!({:error, reason}), do: {:error, text(reason)}
 
-  defp outcome!({:error, text, details}) when is_binary(text),
-    do: {:error, Plain.from!(text), Plain.from!(details)}
+  defp outcome!({:error, text, details}) when is_binary(text) do
+    {:error, Plain.from!(text), Plain.from!(details)}
+  end
 
   defp outcome!(other), do: raise(ArgumentError, "a tool cannot return #{inspect(other)}: see AxonPort.Tool")
 

@@ -24,8 +24,7 @@ defmodule Mix.Tasks.AxonPort.Doctor do
     {outcome, checks} = PythonEnv.check(command)
     Mix.shell().info(PythonEnv.format(checks))
 
-    if outcome == :error,
-      do: Mix.raise("a worker cannot be started here: the check that failed says what to do")
+    if outcome == :error, do: Mix.raise("a worker cannot be started here: see the check that failed")
   end
 
   defp parse!(arguments) do
