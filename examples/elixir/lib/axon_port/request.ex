@@ -22,6 +22,7 @@ defmodule AxonPort.Request do
     :started_at,
     :watch,
     :needs,
+    :replaces,
     sink: :none,
     timeout: :infinity,
     state: :open,
@@ -47,6 +48,7 @@ defmodule AxonPort.Request do
     * `agent` - whom to run, with the tools that its calls are answered by; `agent_id` is its name
     * `output` - the type that its result is cast by, if it has one
     * `needs` - the id of the `create_agent` that went out for it, if that is still open
+    * `replaces` - what the session remembered under the agent's name before this `create_agent`
     * `state` - `:abandoned` once its caller has been answered or is gone, and only the terminal frame is missing
     * `calls` - what the worker has asked for, by `call_id`
     * `counted` - whether the pool has counted it as load of the worker
@@ -65,6 +67,7 @@ defmodule AxonPort.Request do
           started_at: integer | nil,
           watch: term,
           needs: pos_integer | nil,
+          replaces: {agent :: term, created_by :: pos_integer} | nil,
           sink: sink,
           timeout: timeout,
           state: :open | :abandoned,

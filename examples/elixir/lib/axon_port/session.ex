@@ -28,7 +28,7 @@ defmodule AxonPort.Session do
   definition is refused, the runs behind it are settled with that error.
   """
 
-  alias AxonPort.{Chunk, Codec, Command, Error, Request, Result}
+  alias AxonPort.{Agent, Chunk, Codec, Command, Error, Plain, Request, Result}
 
   @protocol 1
   @default_frame_bytes 64 * 1024 * 1024
@@ -85,7 +85,7 @@ defmodule AxonPort.Session do
 
   @doc "Takes over a request whose `id` was reserved."
   @spec open(t, Request.t()) :: step
-  def open(%__MODULE__{state: :closed} = session, request), do: refuse(session, request, :worker_exited)
+  def open(%__MODULE__{state: :closed} = session, request), do: refuse(session, request, :not_ready)
 
   def open(%__MODULE__{state: :draining} = session, request) do
     if Request.run?(request), do: refuse(session, request, :shutting_down), else: start(session, request)
@@ -93,12 +93,17 @@ defmodule AxonPort.Session do
 
   def open(session, request), do: start(session, request)
 
-  defp start(%{max_frame_bytes: longest} = session, request) do
-    if Command.size(request.command) > longest do
-      settle_unsent(session, request, Error.new(:frame_too_large, "at most #{longest} bytes"))
-    else
-      prepare(session, request)
+  defp start(session, request) do
+    case fits(session, request.command) do
+      :ok -> prepare(session, request)
+      {:error, error} -> settle_unsent(session, request, error)
     end
+  end
+
+  defp fits(%{max_frame_bytes: longest}, command) do
+    if Command.size(command) <= longest,
+      do: :ok,
+      else: {:error, Error.new(:frame_too_large, "at most #{longest} bytes")}
   end
 
   defp refuse(session, request, reason), do: settle_unsent(session, request, Error.new(reason))
@@ -107,8 +112,10 @@ defmodule AxonPort.Session do
 
   # What has to be known or said before the command goes out.
 
-  defp prepare(session, %Request{kind: :create} = request) do
-    session |> remember(request.agent_id, request.agent, request.id) |> send_request(request)
+  defp prepare(session, %Request{kind: :create, agent_id: name} = request) do
+    before = session.agents[name]
+    session = put_in(session.agents[name], {request.agent, request.id})
+    send_request(session, %{request | replaces: before})
   end
 
   defp prepare(session, %Request{kind: :delete} = request) do
@@ -131,20 +138,16 @@ defmodule AxonPort.Session do
 
   defp prepare(session, request), do: send_request(session, request)
 
-  defp create_first(session, request) do
-    fields = Map.put(definition(request.agent), "replace", true)
-
-    case Command.new("create_agent", fields) do
-      {:ok, command} ->
-        {id, session} = reserve(session)
-        create = Request.new(:create, command, id: id, agent: request.agent, agent_id: request.agent_id)
-
-        {session, created} = start(session, create)
-        {session, sent} = send_request(session, %{request | needs: id})
-        {session, created ++ sent}
-
-      {:error, error} ->
-        settle_unsent(session, request, error)
+  defp create_first(session, %Request{agent: agent} = request) do
+    with {:ok, command} <- Command.new("create_agent", Map.put(definition(agent), "replace", true)),
+         :ok <- fits(session, command) do
+      {id, session} = reserve(session)
+      create = Request.new(:create, command, id: id, agent: agent, agent_id: request.agent_id)
+      {session, created} = prepare(session, create)
+      {session, sent} = send_request(session, %{request | needs: id})
+      {session, created ++ sent}
+    else
+      {:error, error} -> settle_unsent(session, request, error)
     end
   end
 
@@ -153,11 +156,9 @@ defmodule AxonPort.Session do
   end
 
   @doc "The fields of the `create_agent` that defines this agent."
-  @spec definition(term) :: map
-  def definition(%{__struct__: AxonPort.Agent} = agent), do: AxonPort.Agent.to_command(agent)
-  def definition(%{} = fields), do: fields
+  @spec definition(Agent.t()) :: %{String.t() => Plain.t()}
+  def definition(%Agent{} = agent), do: Agent.to_command(agent)
 
-  defp remember(session, name, agent, id), do: put_in(session.agents[name], {agent, id})
   defp forget(session, name), do: %{session | agents: Map.delete(session.agents, name)}
   defp put(session, request), do: put_in(session.requests[request.id], request)
 
@@ -380,12 +381,11 @@ defmodule AxonPort.Session do
     {:ok, if(Request.run?(request), do: Result.from_frame(frame), else: result)}
   end
 
-  # An agent that was refused: it is not there, and the runs that went out behind it cannot be meant for what is.
+  # An agent that was refused: what it was to replace is there still, and the runs that went out behind it cannot be
+  # meant for that.
   defp after_terminal(session, %Request{kind: :create, id: id} = create, {:error, error}) do
     session =
-      if match?({_, ^id}, session.agents[create.agent_id]),
-        do: forget(session, create.agent_id),
-        else: session
+      if match?({_, ^id}, session.agents[create.agent_id]), do: restore(session, create), else: session
 
     dependent = for {run_id, %Request{needs: ^id}} <- Enum.sort(session.requests), do: run_id
     Enum.reduce(dependent, {session, []}, &abandon_dependent(&1, &2, error))
@@ -398,6 +398,9 @@ defmodule AxonPort.Session do
   end
 
   defp after_terminal(session, _request, _outcome), do: {session, []}
+
+  defp restore(session, %Request{agent_id: name, replaces: nil}), do: forget(session, name)
+  defp restore(session, %Request{agent_id: name, replaces: before}), do: put_in(session.agents[name], before)
 
   defp abandon_dependent(id, {session, effects}, error) do
     {session, more} = abandon(session, id, error)

@@ -152,6 +152,24 @@ defmodule AxonPort.SessionTest do
       assert [%{"type" => "create_agent"}, _run] = sent(effects)
     end
 
+    test "that is refused leaves the one that it was to replace" do
+      old = agent("old")
+      {session, created, _} = open(Session.new(), :create, agent: old)
+      {session, _} = heard(session, result(created, %{}))
+      {session, create, _} = open(session, :create, agent: agent("new"))
+      {session, _} = heard(session, error(create, "AgentExists"))
+      {session, run, effects} = open(session, :run)
+      assert [%{"id" => ^run}] = sent(effects)
+      assert session.requests[run].agent == old
+    end
+
+    test "that is longer than a frame fails its run, and nothing is sent" do
+      long = agent(String.duplicate("x", 2000))
+      {session, run, effects} = open(Session.new(max_frame_bytes: 1000), :run, agent: long)
+      assert [{^run, {:error, %Error{reason: :frame_too_large}}}] = settled(effects)
+      assert {sent(effects), session.requests, session.agents} == {[], %{}, %{}}
+    end
+
     test "that the worker does not have after all is created by the next run" do
       {session, run, _} = open(Session.new(), :run, agent: agent("one"))
       {session, _} = heard(session, error(run, "AgentNotFound"))
@@ -180,7 +198,7 @@ defmodule AxonPort.SessionTest do
       assert for({id, {:error, ^error}} <- settled(effects), id in [one, two, left], do: id) == [one, two]
       assert {_session, []} = Session.close(session, error)
       {_session, late, effects} = open(session, :run)
-      assert [{^late, {:error, %Error{reason: :worker_exited}}}] = settled(effects)
+      assert [{^late, {:error, %Error{reason: :not_ready}}}] = settled(effects)
     end
   end
 
