@@ -67,6 +67,9 @@ defmodule AxonPort.Run do
   defp field(key, value) when key in @objects, do: Plain.object(value)
   defp field(_key, value), do: value
 
+  defp known!(kind, {:timeout, timeout}) when timeout != nil and not (is_integer(timeout) and timeout > 0),
+    do: raise(ArgumentError, ":timeout of a #{kind} cannot be #{inspect(timeout)}")
+
   defp known!(:stream, {key, _value}) when key in @streamed, do: :ok
   defp known!(_kind, {key, _value}) when is_map_key(@fields, key) and key not in @streamed, do: :ok
   defp known!(_kind, {key, _value}) when key in @ours, do: :ok

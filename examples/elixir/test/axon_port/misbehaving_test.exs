@@ -4,7 +4,7 @@ defmodule AxonPort.MisbehavingTest do
 
   import AxonPort.RealWorker
 
-  alias AxonPort.{Error, Pool, Worker}
+  alias AxonPort.{Error, Pool, Random, Result, Worker}
 
   @patience AxonPort.RealWorker.patience()
 
@@ -81,6 +81,15 @@ defmodule AxonPort.MisbehavingTest do
     assert_receive {:axon_port, ^ref, {:result, %{"first" => true}}}, @patience
     assert {:ok, %{}} = AxonPort.ping(worker, timeout: @patience)
     refute_received {:axon_port, _ref, _second}
+  end
+
+  test "one whose frames come in pieces brings back whatever it was given" do
+    {worker, _os_pid} = start(:stutters)
+
+    for seed <- 1..200 do
+      term = Random.json(seed)
+      assert {:ok, %Result{output: ^term}} = AxonPort.run_sync(worker, "a", "go", deps: term), "seed #{seed}"
+    end
   end
 
   test "one that never answers: the caller's time runs out, and the run is cancelled" do

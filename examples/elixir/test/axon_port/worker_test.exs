@@ -118,6 +118,11 @@ defmodule AxonPort.WorkerTest do
 
   test "an option that there is not, and what is no agent, raise", %{worker: worker} do
     assert_raise ArgumentError, ~r/:colour/, fn -> AxonPort.run_sync(worker, "poet", "go", colour: 1) end
+
+    assert_raise ArgumentError, ~r/:timeout/, fn ->
+      AxonPort.run_sync(worker, "poet", "go", timeout: :infinity)
+    end
+
     assert_raise ArgumentError, ~r/:credit/, fn -> AxonPort.run_sync(worker, "poet", "go", credit: 1) end
     assert_raise ArgumentError, fn -> AxonPort.run_sync(worker, Enum, "go") end
     assert_raise ArgumentError, fn -> AxonPort.run_stream(worker, "poet", "go", window: 0) end

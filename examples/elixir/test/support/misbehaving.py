@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import signal
 import struct
 import sys
@@ -16,9 +17,13 @@ def write(data: bytes) -> None:
     os.write(1, data)
 
 
-def send(**event: Any) -> None:
+def frame(**event: Any) -> bytes:
     payload = json.dumps(event).encode()
-    write(struct.pack(">I", len(payload)) + payload)
+    return struct.pack(">I", len(payload)) + payload
+
+
+def send(**event: Any) -> None:
+    write(frame(**event))
 
 
 def receive() -> dict[str, Any]:
@@ -104,6 +109,19 @@ def answers_twice() -> None:
     answer_all()
 
 
+def stutters() -> None:
+    """Gives each run its deps back, a few bytes at a time."""
+    chance = random.Random(1)
+    send(**READY)
+    while True:
+        command = receive()
+        answer = frame(type="result", id=command["id"], result=command.get("deps"), agent_id="a", status="complete")
+        while answer:
+            size = chance.randint(1, 64)
+            write(answer[:size])
+            answer = answer[size:]
+
+
 def goodbye_and_stays() -> None:
     send(**READY)
     receive()
@@ -135,7 +153,7 @@ def complains() -> None:
 
 WAYS: list[Callable[[], None]] = [
     *(exits_at_once, never_ready, other_protocol, no_json, no_event, dies_in_a_frame, text_on_stdout),
-    *(silent, deaf, answers_twice, goodbye_and_stays, late_loop, complains),
+    *(silent, deaf, answers_twice, goodbye_and_stays, late_loop, complains, stutters),
 ]
 
 if __name__ == "__main__":
