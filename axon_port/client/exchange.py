@@ -8,8 +8,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import anyio
-
 from axon_port.client.errors import AxonPortError, ToolError, command_error
 from axon_port.client.results import Approved, Call, DeferredCall, Denied
 from axon_port.client.tools import Tool
@@ -35,13 +33,15 @@ class Callbacks:
 class Exchange:
     """What a caller waits for. The port settles it, once; one caller at a time waits."""
 
-    def __init__(self, callbacks: Callbacks | None = None, on_result: Callable[[Frame], None] | None = None) -> None:
-        """`on_result` is told of a `result` as it comes, whether or not anybody still waits."""
+    def __init__(
+        self, callbacks: Callbacks | None = None, on_fate: Callable[[Frame | AxonPortError], None] | None = None
+    ) -> None:
+        """`on_fate` is told of it as it comes, whether or not anybody still waits."""
         self.id = 0
-        self._on_result = on_result
+        self._on_fate = on_fate
         self.callbacks = callbacks or Callbacks()
-        self.scopes: dict[str, anyio.CancelScope] = {}
-        """Callbacks that are under way for this run, by call id."""
+        self.calls: dict[str, asyncio.Task[None]] = {}
+        """Callbacks that were asked for this run, by call id."""
         self.raised: BaseException | None = None
         """What a function of ours ended the run with."""
         self._chunks: deque[Frame] = deque()
@@ -61,11 +61,11 @@ class Exchange:
         if self._fate is not None:
             raise RuntimeError("a request has two fates")
         self._fate = fate
-        if self._on_result is not None and not isinstance(fate, AxonPortError) and fate["type"] == "result":
-            self._on_result(fate)
+        if self._on_fate is not None:
+            self._on_fate(fate)
         self._news.set()
-        for scope in self.scopes.values():
-            scope.cancel()
+        for task in self.calls.values():
+            task.cancel()
 
     async def next_chunk(self) -> Frame | None:
         """The next chunk; None when all have come. Raises what the run ended with, after its last chunk."""

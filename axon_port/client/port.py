@@ -14,7 +14,6 @@ from typing import Any, Final
 
 import anyio
 import anyio.lowlevel
-from anyio.abc import TaskGroup
 
 from axon_port.client.calls import THREADS, approval, log, tool_result
 from axon_port.client.errors import CommandError, ProtocolViolation, WorkerGone, WorkerNotStarted
@@ -59,6 +58,8 @@ class Port:
         self._violation: ProtocolViolation | None = None
         self._waiting_for_output = anyio.CancelScope()
         self._threads = anyio.CapacityLimiter(THREADS)
+        self._callbacks: set[asyncio.Task[None]] = set()
+        """What keeps them alive: the loop does not."""
 
     @property
     def pid(self) -> int:
@@ -117,7 +118,7 @@ class Port:
             async with anyio.create_task_group() as tasks:
                 for task in (self._write, self._watch_start, self._watch_input, self._watch_end):
                     tasks.start_soon(task)
-                await self._read(tasks)
+                await self._read()
                 if self._violation is None:
                     with anyio.move_on_after(GONE_SECONDS):
                         await self._exited.wait()
@@ -148,7 +149,7 @@ class Port:
             return WorkerGone(f"the worker {how}, in the middle of a frame", status)
         return WorkerGone(f"the worker {how}", status)
 
-    async def _read(self, tasks: TaskGroup) -> None:
+    async def _read(self) -> None:
         """Hear everything until the end of the output, or of the process, or until it breaks the protocol."""
         while True:
             data = self._process.read()
@@ -162,7 +163,7 @@ class Port:
                 return
             try:
                 for heard in self._session.receive(data):
-                    self._dispatch(heard, tasks)
+                    self._dispatch(heard)
             except ProtocolViolation as violation:
                 self._violation = violation
                 return
@@ -208,7 +209,7 @@ class Port:
 
     # --- what the worker says
 
-    def _dispatch(self, heard: Heard[Exchange], tasks: TaskGroup) -> None:
+    def _dispatch(self, heard: Heard[Exchange]) -> None:
         frame, exchange = heard
         match frame["type"]:
             case "ready":
@@ -222,27 +223,29 @@ class Port:
             case "chunk" if exchange is not None:
                 exchange.chunk(frame)
             case "tool_call" | "approval_request" if exchange is not None:
-                tasks.start_soon(self._answer, exchange, frame)
+                self._start_answer(exchange, frame)
             case "tool_cancel" if exchange is not None:
-                if scope := exchange.scopes.get(frame["call_id"]):
-                    scope.cancel()
+                if task := exchange.calls.get(frame["call_id"]):
+                    task.cancel()
             case _:
                 pass
 
-    async def _answer(self, exchange: Exchange, frame: Frame) -> None:
+    def _start_answer(self, exchange: Exchange, frame: Frame) -> None:
+        """Ask a callback, in a task that nobody waits for: one that swallows its cancellation holds up nothing."""
         call = Call(frame["agent_id"], frame["call_id"], frame["name"], frame["args"])
-        fields: dict[str, Any] | None = None
-        kind = "tool_result" if frame["type"] == "tool_call" else "approval"
-        with anyio.CancelScope() as scope:
-            exchange.scopes[call.call_id] = scope
-            if kind == "approval":
-                fields = await approval(exchange.callbacks, call)
-            else:
-                fields = await tool_result(exchange, call, self._threads)
-        if exchange.scopes.get(call.call_id) is scope:
-            del exchange.scopes[call.call_id]
-        if fields is not None:
-            self._send_answer(exchange, call.call_id, kind, fields)
+        answer = self._answer if frame["type"] == "tool_call" else self._decide
+        task = asyncio.create_task(answer(exchange, call), name=f"{frame['type']} {call.name}")
+        exchange.calls[call.call_id] = task
+        self._callbacks.add(task)
+        task.add_done_callback(self._callbacks.discard)
+
+    async def _answer(self, exchange: Exchange, call: Call) -> None:
+        fields = await tool_result(exchange, call, self._threads)
+        self._send_answer(exchange, call.call_id, "tool_result", fields)
+
+    async def _decide(self, exchange: Exchange, call: Call) -> None:
+        fields = await approval(exchange.callbacks, call)
+        self._send_answer(exchange, call.call_id, "approval", fields)
 
     def _send_answer(self, exchange: Exchange, call_id: str, kind: str, fields: Mapping[str, Any]) -> None:
         try:

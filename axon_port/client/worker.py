@@ -15,7 +15,7 @@ from typing import Any, Final, Literal, Self, Unpack
 
 import anyio
 
-from axon_port.client.errors import CommandError, WorkerGone, WorkerNotStarted
+from axon_port.client.errors import AxonPortError, CommandError, WorkerGone, WorkerNotStarted
 from axon_port.client.exchange import Approve, Callbacks, Exchange, Frame, Resolve
 from axon_port.client.fields import AgentFields, ChunkKind, Model, Prompt, RunFields
 from axon_port.client.launch import Launch, Restarts
@@ -111,28 +111,27 @@ class Worker:
         command |= {"tools": definitions, **fields}
         callbacks = Callbacks(functions, on_approval, on_deferred)
 
-        def remember(_: Frame) -> None:
-            self._agents.pop(agent_id, None)  # agents are created again in the order of their last creation
-            self._agents[agent_id] = (command, callbacks)
-            self._sent.pop(agent_id, None)
+        def remember(fate: Frame | AxonPortError) -> None:
+            if self._sent.get(agent_id) is callbacks:
+                del self._sent[agent_id]
+            if not _is_error(fate):
+                self._agents.pop(agent_id, None)  # agents are created again in the order of their last creation
+                self._agents[agent_id] = (command, callbacks)
 
         exchange = Exchange(callbacks, remember)
         await self.ask("create_agent", command, exchange)
         # A run that is sent right behind finds the agent, so it has to find the agent's functions, too.
         self._sent[agent_id] = callbacks
-        try:
-            return (await exchange.outcome())["result"]
-        except CommandError:
-            self._sent.pop(agent_id, None)
-            raise
+        return (await exchange.outcome())["result"]
 
     async def delete_agent(self, agent_id: str) -> None:
         """Forget an agent; its runs in flight finish."""
 
-        def forget(_: Frame) -> None:
-            self._agents.pop(agent_id, None)
+        def forget(fate: Frame | AxonPortError) -> None:
+            if not _is_error(fate):
+                self._agents.pop(agent_id, None)
 
-        await self._asked("delete_agent", {"agent_id": agent_id}, Exchange(on_result=forget))
+        await self._asked("delete_agent", {"agent_id": agent_id}, Exchange(on_fate=forget))
 
     async def list_agents(self) -> list[Mapping[str, Any]]:
         """What the process has registered."""
@@ -209,10 +208,11 @@ class Worker:
     async def set_log_level(self, level: LogLevel) -> None:
         """Also for processes that take this one's place."""
 
-        def remember(_: Frame) -> None:
-            self._log_level = level
+        def remember(fate: Frame | AxonPortError) -> None:
+            if not _is_error(fate):
+                self._log_level = level
 
-        await self._asked("set_log_level", {"level": level}, Exchange(on_result=remember))
+        await self._asked("set_log_level", {"level": level}, Exchange(on_fate=remember))
 
     async def ask(self, kind: str, fields: Mapping[str, Any], exchange: Exchange) -> Port:
         """Send a command to the process that serves, now or after a restart; where its fate will come from."""
@@ -305,6 +305,10 @@ class Worker:
             await asyncio.wait({supervisor})
         if not supervisor.cancelled() and (error := supervisor.exception()) is not None:
             raise error
+
+
+def _is_error(fate: Frame | AxonPortError) -> bool:
+    return isinstance(fate, AxonPortError) or fate["type"] == "error"
 
 
 def _run_fields(agent_id: str, prompt: Prompt | None, fields: RunFields) -> Frame:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sys
 from pathlib import Path
@@ -54,7 +55,7 @@ async def test_each_caller_gets_the_end_once(body: str, kind: type[WorkerGone], 
 
 
 @pytest.mark.usefixtures("little_patience")
-@pytest.mark.parametrize("body", ["os.close(0)", "hear(); os.close(0)", "hear(); os.close(1)"])
+@pytest.mark.parametrize("body", ["hear(); os.close(0)", "hear(); os.close(1)"])
 @on_a_loop
 async def test_a_worker_that_closes_a_pipe_has_to_go(body: str) -> None:
     await assert_ended(f"{body}; signal.pause()", WorkerGone, "was killed by signal 9")
@@ -291,6 +292,39 @@ async def test_a_worker_that_keeps_dying_is_given_up(tmp_path: Path) -> None:
             with pytest.raises(WorkerGone, match="has gone with exit status 1"):
                 await worker.run("a", "live")
     assert path.read_text() == "3"
+
+
+CALL_AND_DIE = """
+        for call_id in "12":
+            say(type="tool_call", id=command["id"], call_id=call_id, agent_id="a", name="pay", args={})
+        say(type="tool_cancel", id=command["id"], call_id="2", reason="cancelled")
+        result(hear())
+        sys.exit(1)
+"""
+
+
+@on_a_loop
+async def test_a_tool_that_swallows_its_cancellation_holds_up_nobody(tmp_path: Path) -> None:
+    begun, released = asyncio.Event(), asyncio.Event()
+
+    async def pay() -> None:
+        begun.set()
+        while not released.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await released.wait()
+
+    path = tmp_path / "lives"
+    path.write_text("")
+    calling = LIVES.replace("sys.exit(1)", CALL_AND_DIE)
+    async with peer(calling % {"path": str(path)}, restarts=AT_ONCE) as worker:
+        await worker.create_agent("a", model="test", tools=[pay])
+        run = asyncio.create_task(worker.run("a", "die"))
+        await begun.wait()
+        await worker.ping()
+        with pytest.raises(WorkerGone):
+            await run
+        assert (await worker.run("a", "live")).output == 1
+        released.set()
 
 
 def test_waits_between_lives_grow_up_to_a_bound() -> None:
