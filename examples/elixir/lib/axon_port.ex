@@ -167,12 +167,13 @@ defmodule AxonPort do
     end
   end
 
-  @doc "The agents that a worker has."
-  @spec list_agents(server) :: {:ok, [map]} | {:error, Error.t()}
-  def list_agents(server),
-    do: with({:ok, %{"agents" => agents}} <- ask(server, "list_agents"), do: {:ok, agents})
+  @doc "The agents that a worker has. Option: `:timeout`, in milliseconds, as of all that follow; default 30000."
+  @spec list_agents(server, keyword) :: {:ok, [map]} | {:error, Error.t()}
+  def list_agents(server, options \\ []) do
+    with {:ok, %{"agents" => agents}} <- ask(server, "list_agents", %{}, options), do: {:ok, agents}
+  end
 
-  @doc "A worker's pulse: `uptime_ms`, `inflight`, `agents`, `loop_lag_ms`. Option: `:timeout`, default 5000."
+  @doc "A worker's pulse: `uptime_ms`, `inflight`, `agents`, `loop_lag_ms`. Answered beside everything else."
   @spec ping(server, keyword) :: {:ok, map} | {:error, Error.t()}
   def ping(server, options \\ []), do: ask(server, "ping", %{}, options)
 
@@ -181,14 +182,18 @@ defmodule AxonPort do
   def stats(server, options \\ []), do: ask(server, "stats", %{}, options)
 
   @doc "Sets what a worker logs from now on."
-  @spec set_log_level(server, :debug | :info | :warning | :error | :critical) :: :ok | {:error, Error.t()}
-  def set_log_level(server, level) do
-    with {:ok, _empty} <- ask(server, "set_log_level", %{level: level}), do: :ok
+  @spec set_log_level(server, :debug | :info | :warning | :error | :critical, keyword) ::
+          :ok | {:error, Error.t()}
+  def set_log_level(server, level, options \\ []) do
+    with {:ok, _empty} <- ask(server, "set_log_level", %{level: level}, options), do: :ok
   end
 
-  defp ask(server, type, fields \\ %{}, options \\ []) do
+  # What a busy event loop may take to answer.
+  @patience_ms 30_000
+
+  defp ask(server, type, fields, options) do
     with {:ok, command} <- Command.new(type, fields) do
-      Router.call(server, Request.new(:command, command, timeout: options[:timeout] || 5_000), 1)
+      Router.call(server, Request.new(:command, command, timeout: options[:timeout] || @patience_ms), 1)
     end
   end
 end
