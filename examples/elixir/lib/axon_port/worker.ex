@@ -153,8 +153,8 @@ defmodule AxonPort.Worker do
   end
 
   @doc """
-  Sets the counter of load to what is really under way: whoever was counted and died before he could ask is counted no
-  more. Who is on his way at this moment is not counted either, which the next time mends.
+  Sets the counter of load to none if nothing is under way: whoever was counted, and died before he could ask, is counted
+  no more. A caller who is on his way at that very moment is missed, until the next time.
   """
   @spec recount(server) :: :ok
   def recount(worker), do: GenServer.cast(worker, :recount)
@@ -237,7 +237,7 @@ defmodule AxonPort.Worker do
   end
 
   def handle_cast(:recount, state) do
-    if state.options.load, do: :atomics.put(state.options.load, 1, Session.inflight(state.session))
+    if state.options.load && Session.inflight(state.session) == 0, do: :atomics.put(state.options.load, 1, 0)
     {:noreply, state}
   end
 

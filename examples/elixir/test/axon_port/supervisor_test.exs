@@ -3,7 +3,7 @@ defmodule AxonPort.SupervisorTest do
 
   import AxonPort.RealWorker
 
-  alias AxonPort.{Error, Pool, Result}
+  alias AxonPort.{Error, Pool, Result, Worker}
 
   @patience AxonPort.RealWorker.patience()
 
@@ -41,6 +41,13 @@ defmodule AxonPort.SupervisorTest do
   test "counts out what has ended", %{pool: pool} do
     agent = scripted("counted", [%{text: "x"}])
     for _ <- 1..5, do: {:ok, _} = AxonPort.run_sync(pool, agent, "go")
+    eventually(fn -> Enum.all?(Pool.workers(pool), &(&1.load == 0)) end, "load is left")
+  end
+
+  test "counts out who was counted in and never came", %{pool: pool} do
+    {:ok, worker} = Pool.pick(pool)
+    assert Enum.any?(Pool.workers(pool), &(&1.load == 1))
+    Worker.recount(worker)
     eventually(fn -> Enum.all?(Pool.workers(pool), &(&1.load == 0)) end, "load is left")
   end
 
