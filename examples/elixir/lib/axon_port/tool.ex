@@ -61,9 +61,9 @@ defmodule AxonPort.Tool do
       `AxonPort.Conversation`). It returns an outcome (`{:ok, value}`, `{:retry, text}`, `{:failed, text}`), for a call
       that waits for approval what `:approve` returns, or `:later`: somebody will answer it in his own time
 
-  The context of a call is a map: `:agent` (the `AxonPort.Agent`), `:call_id`, `:run_id` and `:deps`. These are what JSON
-  gives back, with texts as keys, whatever they were made of; where the agent has a `:deps_schema`, they are cast by it. So
-  a tool sees the same in a run, in a conversation, and in one that was stored.
+  The context of a call is a map: `:agent` (the `AxonPort.Agent`), `:call_id`, `:run_id` and `:deps`. The deps are
+  what JSON gives back, with texts as keys, whatever they were made of; where the agent has a `:deps_schema`, they are cast
+  by it. So a tool sees the same in a run, in a conversation, and in one that was stored.
   """
 
   alias AxonPort.Schema
