@@ -94,7 +94,7 @@ class Run:
             self._result = result
 
     async def _carry_on(self, result: RunResult, messages: list[Any], answers: Mapping[str, Any]) -> None:
-        history = messages if self._selection == "all" else [*self._fields.get("message_history", ()), *messages]
+        history = messages if self._selection == "all" else [*(self._fields.get("message_history") or ()), *messages]
         left_out = ("prompt", "deferred_results")
         fields = {name: value for name, value in self._fields.items() if name not in left_out}
         self._fields = {**fields, "message_history": history, "deferred_results": dict(answers)}
