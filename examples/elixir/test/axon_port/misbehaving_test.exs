@@ -4,7 +4,7 @@ defmodule AxonPort.MisbehavingTest do
 
   import AxonPort.RealWorker
 
-  alias AxonPort.{Error, Pool, Random, Result, Worker}
+  alias AxonPort.{Error, Random, Result, Worker}
 
   @patience AxonPort.RealWorker.patience()
 
@@ -45,8 +45,17 @@ defmodule AxonPort.MisbehavingTest do
   end
 
   test "one that is never ready" do
-    worker = start(:never_ready, ready_timeout: 100)
-    assert_ends(worker, run(worker), :not_ready, :not_ready)
+    {worker, os_pid} = start(:never_ready, ready_timeout: 100)
+    assert_receive {:EXIT, ^worker, {:shutdown, :not_ready}}, @patience
+    assert_gone(os_pid)
+  end
+
+  test "one that is not ready in time: whoever waits is told" do
+    {worker, _os_pid} = started = start(:never_ready, ready_timeout: @patience)
+    ref = run(started)
+    # As its timer does.
+    send(worker, :not_ready)
+    assert_ends(started, ref, :not_ready, :not_ready)
   end
 
   test "one that speaks another protocol" do
@@ -150,15 +159,9 @@ defmodule AxonPort.MisbehavingTest do
     end
 
     defp replaced(pool) do
-      eventually(fn -> Pool.workers(pool) != [] end, "no worker is ready")
-      [%{worker: worker}] = Pool.workers(pool)
-      os_pid = os_pid(worker)
+      {worker, os_pid} = any_worker(pool)
       assert_gone(os_pid)
-
-      eventually(
-        fn -> match?([%{worker: other}] when other != worker, Pool.workers(pool)) end,
-        "it was not replaced"
-      )
+      assert_replaced(pool, worker)
     end
 
     test "replaces one whose output has become text" do

@@ -63,8 +63,7 @@ defmodule AxonPort.ProofTest do
       for _kill <- 1..10 do
         # There is load again before each kill: every caller has been answered at least once more.
         for caller <- callers, do: assert_receive({:answered, ^caller}, @patience)
-        eventually(fn -> Pool.workers(pool) != [] end, "no worker is ready")
-        os_pid = os_pid_of_any(pool)
+        {_worker, os_pid} = any_worker(pool)
         signal(os_pid, "KILL")
         os_pid
       end
@@ -78,16 +77,6 @@ defmodule AxonPort.ProofTest do
 
     assert Enum.any?(counts, &(&1.lost > 0)), "no kill hit a run"
     for os_pid <- Enum.uniq(os_pids), do: assert_gone(os_pid)
-  end
-
-  defp os_pid_of_any(pool) do
-    with %{worker: worker} <- Enum.random(Pool.workers(pool)),
-         os_pid when os_pid != nil <- os_pid(worker) do
-      os_pid
-    end
-  catch
-    # It has just died; there is another one.
-    _kind, _gone -> os_pid_of_any(pool)
   end
 
   defp ask_until_told(test, pool, agent, n, counts \\ %{asked: 0, answers: 0, lost: 0, extra: 0}) do

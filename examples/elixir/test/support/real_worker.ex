@@ -4,6 +4,8 @@ defmodule AxonPort.RealWorker do
   import ExUnit.Assertions
   import ExUnit.Callbacks
 
+  alias AxonPort.Pool
+
   # Waits are for events; this is how long a busy machine may take.
   @patience 60_000
 
@@ -39,7 +41,30 @@ defmodule AxonPort.RealWorker do
 
   @doc "Waits until so many workers of a pool are ready."
   def await_ready(pool, count) do
-    eventually(fn -> length(AxonPort.Pool.workers(pool)) >= count end, "#{count} workers are not ready")
+    eventually(fn -> length(Pool.workers(pool)) >= count end, "#{count} workers are not ready")
+  end
+
+  @doc "A worker of a pool and its process, once one is ready; it may be ill and die soon."
+  def any_worker(pool) do
+    eventually(fn -> Pool.workers(pool) != [] end, "no worker is ready")
+
+    with [_ | _] = workers <- Pool.workers(pool),
+         %{worker: worker} = Enum.random(workers),
+         os_pid when os_pid != nil <- os_pid(worker) do
+      {worker, os_pid}
+    else
+      _just_died -> any_worker(pool)
+    end
+  catch
+    :exit, _just_died -> any_worker(pool)
+  end
+
+  @doc "Waits until a worker of a pool of one has another in its place."
+  def assert_replaced(pool, worker) do
+    eventually(
+      fn -> match?([%{worker: other}] when other != worker, Pool.workers(pool)) end,
+      "it was not replaced"
+    )
   end
 
   @doc "A name for a pool."
