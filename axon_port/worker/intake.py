@@ -141,21 +141,13 @@ class Intake:
         self.pings = 0
 
     def heard(self, frames: list[bytes | bytearray | Oversize | FramingLost]) -> bool:
-        for frame in frames:
-            match frame:
-                case Oversize(length):
-                    self.frames_in += 1
-                    self._unreadable(length)
-                    self._exchanges.say(error_frame(None, _too_large(length, self._exchanges.max_frame_bytes)))
-                case FramingLost():
-                    error = _framing_lost(frame, self._exchanges.max_frame_bytes)
-                    self._exchanges.say(error_frame(None, error, fatal=True))
-                    self._on_ended()
-                    self._inbox.put(InputLost())
-                case _:
-                    self.frames_in += 1
-                    self._receive_safely(frame)
         outbox = self._exchanges.outbox
+        if len(frames) == 1:
+            self._take(frames[0])
+        else:
+            with outbox.gathered():
+                for frame in frames:
+                    self._take(frame)
         if outbox.congested:
             outbox.when_room(self.resume)
             return False
@@ -173,6 +165,21 @@ class Intake:
 
     def signalled(self, number: int) -> None:
         self._on_signal(number)
+
+    def _take(self, frame: bytes | bytearray | Oversize | FramingLost) -> None:
+        match frame:
+            case Oversize(length):
+                self.frames_in += 1
+                self._unreadable(length)
+                self._exchanges.say(error_frame(None, _too_large(length, self._exchanges.max_frame_bytes)))
+            case FramingLost():
+                error = _framing_lost(frame, self._exchanges.max_frame_bytes)
+                self._exchanges.say(error_frame(None, error, fatal=True))
+                self._on_ended()
+                self._inbox.put(InputLost())
+            case _:
+                self.frames_in += 1
+                self._receive_safely(frame)
 
     def _receive_safely(self, payload: bytes | bytearray) -> None:
         try:

@@ -13,7 +13,7 @@ import os
 import select
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Final
 
 from axon_port.wire.framing import encode_frame
@@ -59,6 +59,7 @@ class Outbox:
         self._waiting: deque[bytes] = deque()
         self._waiting_bytes = 0
         self._writing = False
+        self._gathering = False
         self._held: list[Callable[[], None]] = []
         self._queue: deque[asyncio.Future[None]] = deque()
         self._admitting = False
@@ -92,15 +93,30 @@ class Outbox:
             self.bytes_out += len(frame)
             if self._recorder is not None:
                 self._recorder.said(payload)
-            if not self._writing and not self._waiting and len(frame) <= INLINE_BYTES:
-                frame = self._written_at_once(frame)
-            if frame:
-                self._waiting.append(frame)
-                self._waiting_bytes += len(frame)
-                self._changed.notify_all()
+            self._waiting.append(frame)
+            self._waiting_bytes += len(frame)
+            if not self._gathering:
+                self._send_waiting()
             broken = self.broken
         if broken:
             self._announce_broken()
+
+    @contextlib.contextmanager
+    def gathered(self) -> Generator[None]:
+        """What is put inside the block leaves together at its end, which has to come soon: other threads' frames wait
+        for it too. Not to be entered twice."""
+        with self._lock:
+            self._gathering = True
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._gathering = False
+                if self._waiting:
+                    self._send_waiting()
+                broken = self.broken
+            if broken:
+                self._announce_broken()
 
     def when_room(self, callback: Callable[[], None]) -> None:
         """Call `callback` once, from the writer's thread, when there is room again; at once where there is."""
@@ -160,6 +176,29 @@ class Outbox:
     def _is_idle(self) -> bool:
         return self.broken or (not self._waiting and not self._writing)
 
+    def _send_waiting(self) -> None:
+        """What is small is written here where the pipe has room for it; the writer's thread does the rest."""
+        while self._waiting and not self._writing and len(self._waiting[0]) <= INLINE_BYTES:
+            frames = self._next_small()
+            length = len(frames)
+            rest = self._written_at_once(frames)
+            if self.broken:
+                return
+            self._waiting_bytes -= length - len(rest)
+            if rest:
+                self._waiting.appendleft(rest)
+                break
+        if self._waiting:
+            self._changed.notify_all()
+
+    def _next_small(self) -> bytes:
+        """The first frames, as many as a pipe that polls as writable takes at once."""
+        frames = [self._waiting.popleft()]
+        length = len(frames[0])
+        while self._waiting and (length := length + len(self._waiting[0])) <= INLINE_BYTES:
+            frames.append(self._waiting.popleft())
+        return frames[0] if len(frames) == 1 else b"".join(frames)
+
     def _written_at_once(self, frame: bytes) -> bytes:
         try:
             if not self._poll.poll(0):
@@ -188,7 +227,7 @@ class Outbox:
 
     def _next_batch(self) -> list[bytes] | None:
         with self._lock:
-            self._changed.wait_for(lambda: self._waiting or self.broken)
+            self._changed.wait_for(lambda: (self._waiting and not self._gathering) or self.broken)
             if self.broken:
                 return None
             self._writing = True

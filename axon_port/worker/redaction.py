@@ -81,7 +81,8 @@ class Redactor:
 
     def payload(self, payload: bytes) -> bytes:
         """An encoded frame with its texts redacted. Costs a search where there is nothing to do."""
-        if not (any(secret in payload for secret in self._encoded) or _CUT in payload):
+        secrets = self._encoded
+        if _CUT not in payload and not (secrets and any(secret in payload for secret in secrets)):
             return payload
         try:
             frame = cast("dict[str, Any]", codec.decode(payload))

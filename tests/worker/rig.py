@@ -50,6 +50,10 @@ class MemoryOutbox(Outbox):
     def congested(self) -> bool:
         return self.waiting > CONGESTED_BYTES
 
+    @contextmanager
+    def gathered(self) -> Generator[None]:
+        yield
+
     def put(self, payload: bytes) -> None:
         self.payloads.append(payload)
         self.frames_out += 1

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import select
 import socket
 import threading
 from collections.abc import Generator
@@ -51,6 +52,48 @@ def test_a_frame_of_any_length_arrives_whole(size: int | None, blocking: bool, l
         assert ends.read_payload() == payload
         assert outbox.flush(SECONDS)
         assert (outbox.frames_out, outbox.bytes_out) == (1, length + 4)
+
+
+@KINDS
+def test_gathered_frames_arrive_in_order_with_those_before_and_after(size: int | None, blocking: bool) -> None:
+    """clause: OUT-WRITER"""
+    payloads = [f"{number}:".encode() + b"x" * (number * 37 % 9000 if number % 5 else 10) for number in range(300)]
+    with pipe(size=size, blocking=blocking) as ends, writing(ends) as (outbox, _):
+        for start in range(0, len(payloads), 30):
+            with outbox.gathered():
+                for payload in payloads[start : start + 29]:
+                    outbox.put(payload)
+            outbox.put(payloads[start + 29])
+        assert [ends.read_payload() for _ in payloads] == payloads
+        assert outbox.flush(SECONDS)
+        assert outbox.waiting_bytes == 0
+
+
+def test_gathered_frames_leave_at_the_end_and_in_one_piece() -> None:
+    """clause: OUT-WRITER"""
+    with pipe(blocking=False) as ends, writing(ends) as (outbox, _):
+        with outbox.gathered():
+            outbox.put(b"first")
+            from_elsewhere = threading.Thread(target=outbox.put, args=(b"from elsewhere",))
+            from_elsewhere.start()
+            from_elsewhere.join(SECONDS)
+            outbox.put(b"last")
+            assert not outbox.flush(0)
+            assert select.select([ends.read_fd], [], [], 0)[0] == []
+        expected = [b"first", b"from elsewhere", b"last"]
+        # Small enough for one write: it has all come when anything has.
+        assert os.read(ends.read_fd, 65_536) == b"".join(map(encode_frame, expected))
+
+
+def test_a_pipe_that_breaks_while_frames_are_gathered_is_told_once() -> None:
+    """clause: LIFE-STDOUT"""
+    with pipe() as ends, writing(ends) as (outbox, said):
+        with outbox.gathered():
+            outbox.put(b"nobody reads this")
+            ends.close_read()
+        outbox.put(b"nor this")
+        assert outbox.broken
+        assert said == ["broken"]
 
 
 @KINDS
