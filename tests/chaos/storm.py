@@ -99,30 +99,34 @@ async def _play(parent: Parent, told: Storm, at_once: int, until: float | None, 
     choices = {**load.SCENES, **wild.WILD_SCENES}
     names, weights = list(choices), list(choices.values())
     number = 0
-    on_stage = 0
+    on_stage: dict[int, str] = {}
 
     async def player() -> None:
-        nonlocal number, on_stage
+        nonlocal number
         while (until is None or time.monotonic() < until) and (scenes is None or number < scenes):
             number += 1
+            mine = number
             chance = Random(f"{told.seed} {number}")
             (scene,) = chance.choices(names, weights)
-            on_stage += 1
-            told.most_at_once = max(told.most_at_once, on_stage)
+            on_stage[mine] = scene.__name__
+            told.most_at_once = max(told.most_at_once, len(on_stage))
             try:
                 await scene(parent, chance)
             except Exception as problem:  # noqa: BLE001 - every failure of a scene is told at the end
                 told.failures.append(f"{scene.__name__}: {type(problem).__name__}: {problem!s:.400}")
-            on_stage -= 1
+            del on_stage[mine]
             told.played[scene.__name__] += 1
 
     players = [asyncio.create_task(player()) for _ in range(at_once)]
-    left = max(0.0, until - time.monotonic()) if until is not None else 0.0
-    _, unfinished = await asyncio.wait(players, timeout=left + PATIENCE_S)
+    while True:
+        played = told.played.total()
+        _, unfinished = await asyncio.wait(players, timeout=PATIENCE_S)
+        if not unfinished or told.played.total() == played:
+            break
     for one in unfinished:
         one.cancel()
     if unfinished:
-        told.failures.append(f"{len(unfinished)} scenes never ended")
+        told.failures.append(f"{len(unfinished)} scenes never ended: {sorted(on_stage.values())}")
 
 
 async def _stall_now_and_then(parent: Parent, chance: Random, told: Storm) -> None:
