@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -91,6 +92,11 @@ class Exchanges:
         self.redactor = redactor
         self.max_frame_bytes = max_frame_bytes
         self._open: dict[Id, Exchange] = {}
+        os.register_at_fork(after_in_child=self._renew_lock)
+
+    def _renew_lock(self) -> None:
+        # In a forked child, where it may be held by a thread that does not exist. What is sent there goes nowhere.
+        self.lock = threading.Lock()
 
     def __iter__(self) -> Iterator[Exchange]:
         return iter(list(self._open.values()))

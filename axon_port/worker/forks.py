@@ -16,7 +16,11 @@ def leave_to_parent(loop: Any) -> None:
     What that has still to do is the parent's to do, and what it waits for the two share.
     """
 
+    kept: list[Any] = []
+
     def end_it() -> None:
+        # Not destroyed: what stands in a `finally` is the parent's to do as well, and would wait for its locks.
+        kept.extend(loop._ready)
         loop._ready.clear()
         loop._ready.append(_Ending())
 

@@ -41,6 +41,9 @@ MAX_TRACEBACK_CHARACTERS: Final = 32_768
 
 LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 
+NOTHING: Final = 1000
+"""A level above all others."""
+
 _CHATTY: Final = ("httpx", "httpx2", "httpcore", "httpcore2", "openai", "anthropic", "google_genai", "asyncio", "mcp")
 """Libraries that say at level info what only a developer wants to hear: one level less for them."""
 
@@ -89,6 +92,7 @@ class LogSink:
         self._unreported = 0
         self.dropped = 0
         self.level = LEVELS[level]
+        os.register_at_fork(after_in_child=self._fall_silent)
 
     def set_level(self, level: str) -> None:
         """From now on, for our own frames and for Python's logging."""
@@ -121,6 +125,10 @@ class LogSink:
         if fields:
             frame["fields"] = self._redactor.value(fields)
         self._send(frame, tag)
+
+    def _fall_silent(self) -> None:
+        # In a forked child: its logs go nowhere, and a lock on their way may be held by a thread that does not exist.
+        self.level = NOTHING
 
     def line(self, logger: str, line: bytes) -> None:
         """A printed line. It is information, and silenced only where nothing but errors is wanted."""
