@@ -1,0 +1,117 @@
+"""What differs between a recorded conversation and its replay, without what differs between any two runs.
+
+Left out are times, durations, generated ids, counters of the process, logs, and how an answer was cut into chunks;
+compared is everything else, tool calls and their order included.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, cast
+
+from axon_port.records.conversation import Conversation, Exchange, Frame
+
+SHOWN_CHARACTERS: Final = 120
+"""Of a value in a difference."""
+
+_JOINED: Final = frozenset({"text", "thinking"})
+_ABOUT_THE_PROCESS: Final = frozenset({"ping", "stats"})
+_OF_THE_FRAME: Final = frozenset({"run_id", "duration_ms", "call_id", "seq"})
+_OF_A_MESSAGE: Final = frozenset(
+    {"timestamp", "run_id", "conversation_id", "tool_call_id", "provider_response_id", "history_digest", "id"}
+)
+_OF_A_CALL: Final = frozenset({"call_id"})
+_MISSING: Final = object()
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One place where a replay went another way. `path` leads to it from the exchange's frames."""
+
+    id: str | int | None
+    command: str
+    path: str
+    recorded: str
+    replayed: str
+
+
+def differences(recorded: Conversation, replayed: Conversation) -> Iterator[Difference]:
+    """Every difference, in the order of the recorded commands."""
+    for key, exchange in recorded.exchanges.items():
+        other = replayed.exchanges.get(key)
+        yield from _between(exchange, [] if other is None else other.said)
+    ours, theirs = ([_told(frame) for frame in side.loose] for side in (recorded, replayed))
+    yield from _walk("errors without an id", ours, theirs, None, "")
+
+
+def _between(exchange: Exchange, replayed: list[Frame]) -> Iterator[Difference]:
+    kind = str(exchange.command.get("type"))
+    if kind in _ABOUT_THE_PROCESS:
+        ours, theirs = ([frame["type"] for frame in side] for side in (exchange.said, replayed))
+    else:
+        ours, theirs = (_joined(side) for side in (exchange.said, replayed))
+    yield from _walk("frames", ours, theirs, exchange.key.id, kind)
+
+
+def _joined(frames: list[Frame]) -> list[dict[str, Any]]:
+    """The frames without their accidents; neighbouring deltas are one, of growing outputs the last one stays."""
+    told: list[dict[str, Any]] = []
+    for frame in map(_told, frames):
+        last = told[-1] if told else {}
+        kind = frame.get("kind")
+        same = frame["type"] == "chunk" and (last.get("kind"), last.get("step")) == (kind, frame.get("step"))
+        if same and kind in _JOINED:
+            last["data"] += frame["data"]
+        elif same and kind == "output":
+            last["data"] = frame["data"]
+        else:
+            told.append(frame)
+    return told
+
+
+def _told(frame: Frame) -> dict[str, Any]:
+    told = _without(frame, _OF_THE_FRAME)
+    if isinstance(messages := told.get("messages"), list):
+        told["messages"] = [_message(message) for message in cast("list[Any]", messages)]
+    if isinstance(deferred := told.get("deferred"), dict):
+        calls: list[Any] = deferred.get("calls", [])
+        told["deferred"] = {"calls": [_without(call, _OF_A_CALL) for call in calls]}
+    if told.get("kind") in {"tool_call", "tool_return"}:
+        told["data"] = _without(told["data"], _OF_A_CALL)
+    return told
+
+
+def _message(message: Any) -> Any:
+    if not isinstance(message, dict):
+        return message
+    fields = _without(cast("dict[str, Any]", message), _OF_A_MESSAGE)
+    fields["parts"] = [_without(part, _OF_A_MESSAGE) for part in cast("list[Any]", fields.get("parts", []))]
+    return fields
+
+
+def _without(fields: Mapping[str, Any], left_out: frozenset[str]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if name not in left_out}
+
+
+def _walk(path: str, ours: Any, theirs: Any, frame_id: str | int | None, command: str) -> Iterator[Difference]:
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        left, right = cast("dict[str, Any]", ours), cast("dict[str, Any]", theirs)
+        for name in dict.fromkeys([*left, *right]):
+            inner = left.get(name, _MISSING), right.get(name, _MISSING)
+            yield from _walk(f"{path}.{name}", *inner, frame_id, command)
+    elif isinstance(ours, list) and isinstance(theirs, list):
+        first, second = cast("list[Any]", ours), cast("list[Any]", theirs)
+        for index in range(max(len(first), len(second))):
+            pair = (side[index] if index < len(side) else _MISSING for side in (first, second))
+            yield from _walk(f"{path}[{index}]", *pair, frame_id, command)
+    elif type(ours) is not type(theirs) or ours != theirs:
+        yield Difference(frame_id, command, path, _shown(ours), _shown(theirs))
+
+
+def _shown(value: Any) -> str:
+    if value is _MISSING:
+        return "nothing"
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}…"

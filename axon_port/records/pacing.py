@@ -1,0 +1,74 @@
+"""When the next recorded command may be sent in a replay: after what its parent had seen when it sent it.
+
+A parent decides by what has come back: it answers a call that was made, goes on when a run has ended, cancels when
+text has begun to come. So a command waits for the same calls, ends and beginnings; not for the same number of chunks,
+which depends on how fast somebody read.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from axon_port.records.conversation import Conversation, Exchange, Frame, Key, Stage
+from axon_port.wire.envelope import ANSWERS
+from axon_port.wire.record import Entry
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A command to send `at` so many microseconds, and what has to have come before."""
+
+    at: int
+    frame: Frame
+    after: Mapping[Key, Stage]
+    call: Frame | None = None
+    """The recorded `tool_call` or `approval_request` that this frame answers."""
+    key: Key | None = None
+    """The exchange that this frame begins, or belongs to."""
+
+
+def steps(entries: Iterable[Entry]) -> list[Step]:
+    """The commands of a record, in order; frames that could not be read cannot be sent again and are left out."""
+    heard, found = Conversation(), list[Step]()
+    news: dict[Key, Exchange] = {}
+    for entry in entries:
+        frame = entry.frame
+        if entry.direction == "out":
+            if (exchange := heard.event(frame)) is not None:
+                news[exchange.key] = exchange
+        elif "type" in frame:
+            after = {key: exchange.stage for key, exchange in news.items()}
+            # What one command has waited for, those after it need not wait for again.
+            news.clear()
+            step = Step(entry.at, frame, after)
+            found.append(_answer(step, heard) if frame["type"] in ANSWERS else _begun(step, heard))
+    return found
+
+
+def matching(call: Frame, calls: Iterable[Frame]) -> Frame | None:
+    """The call of a replay that is the recorded `call`: same name and arguments, else same name."""
+    candidates = [other for other in calls if (other["type"], other["name"]) == (call["type"], call["name"])]
+    wanted = _canonical(call["args"])
+    exact = (other for other in candidates if _canonical(other["args"]) == wanted)
+    return next(exact, candidates[0] if candidates else None)
+
+
+def _answer(step: Step, heard: Conversation) -> Step:
+    exchange = heard.current(step.frame["id"])
+    if exchange is None:
+        return step
+    call_id = step.frame.get("call_id")
+    call = next((call for call in exchange.calls if call["call_id"] == call_id), None)
+    return replace(step, call=call, key=exchange.key)
+
+
+def _begun(step: Step, heard: Conversation) -> Step:
+    exchange = heard.command(step.frame)
+    return step if exchange is None else replace(step, key=exchange.key)
+
+
+def _canonical(value: Any) -> str:
+    return json.dumps(value, sort_keys=True)

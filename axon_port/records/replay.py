@@ -1,0 +1,82 @@
+"""`axon-port replay FILE`: the record, a worker, and what differs, for people or as JSON (PROTOCOL.md, REPLAY-*)."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Final, TextIO
+
+import anyio
+
+from axon_port.client.errors import WorkerNotStarted
+from axon_port.client.launch import WORKER, Launch
+from axon_port.records.compare import Difference, differences
+from axon_port.records.conversation import conversation_of
+from axon_port.records.pacing import steps
+from axon_port.records.player import Broken, Player, Progress
+from axon_port.wire import codec
+from axon_port.wire.record import Entry, Head, NotARecord, read_record
+
+EX_DIFFERENT: Final = 1
+EX_DATAERR: Final = 65
+EX_NOINPUT: Final = 66
+
+LIMITS: Final = ("max_frame_bytes", "max_inflight", "max_tool_calls")
+"""Options that the worker of a replay takes from the record. What lets code in has to be said again."""
+
+
+def replay(path: Path, options: Sequence[str], out: TextIO, *, as_json: bool = False) -> int:
+    """Play a record; `options` are more for its worker. Exit status 0: the same, 1: not, 65 and 66: no record."""
+    try:
+        with path.open("rb") as lines:
+            head, read = read_record(lines)
+            entries = list(read)
+    except OSError as error:
+        print(f"axon-port replay: {path}: {error.strerror}", file=sys.stderr)
+        return EX_NOINPUT
+    except NotARecord as error:
+        print(f"axon-port replay: {path}: {error}; axon-port --record FILE writes one", file=sys.stderr)
+        return EX_DATAERR
+    try:
+        found = _played(head, entries, options)
+    except (WorkerNotStarted, Broken) as error:
+        print(f"axon-port replay: {error}", file=sys.stderr)
+        return EX_DIFFERENT
+    _report(found, len(entries), out, as_json=as_json)
+    return EX_DIFFERENT if found else 0
+
+
+def _played(head: Head, entries: list[Entry], options: Sequence[str]) -> list[Difference]:
+    limits = [f"--{name.replace('_', '-')}={head.options[name]}" for name in LIMITS if name in head.options]
+    launch = Launch(
+        command=[*WORKER, *limits, *options],
+        max_frame_bytes=int(head.options.get("max_frame_bytes", Launch.max_frame_bytes)),
+    )
+    recorded, todo = conversation_of(entries), steps(entries)
+    show = _progress(len(todo))
+    replayed = anyio.run(Player(launch).play, todo, recorded, show)
+    return list(differences(recorded, replayed))
+
+
+def _progress(total: int) -> Progress:
+    if not sys.stderr.isatty():
+        return lambda _number: None
+
+    def show(number: int) -> None:
+        end = "\r" if number < total else "\r\033[K"
+        print(f"\r{number} of {total} commands", end=end, file=sys.stderr, flush=True)
+
+    return show
+
+
+def _report(found: list[Difference], frames: int, out: TextIO, *, as_json: bool) -> None:
+    if as_json:
+        out.write(codec.encode({"frames": frames, "differences": [asdict(one) for one in found]}).decode() + "\n")
+        return
+    for one in found:
+        whose = "" if one.id is None else f"{one.command} {one.id!r}: "
+        out.write(f"{whose}{one.path}\n  recorded  {one.recorded}\n  replayed  {one.replayed}\n")
+    summary = "all the same" if not found else f"{len(found)} differences"
+    out.write(f"{frames} frames played: {summary}\n")

@@ -1,0 +1,37 @@
+"""Frames find the command they belong to, whatever ids a parent chose."""
+
+from axon_port.records.conversation import Key, conversation_of
+from axon_port.wire.record import Entry
+
+from .scenes import ANSWER, CALL, RESULT, RUN, a_run_with_a_call, into, out
+
+
+def test_a_command_has_all_that_was_said_to_it() -> None:
+    exchange = conversation_of(a_run_with_a_call()).exchanges[Key(1, 1)]
+    assert (exchange.command, exchange.said, exchange.calls) == (RUN, [CALL, RESULT], [CALL])
+    assert exchange.over
+
+
+def test_an_id_that_is_used_again_begins_a_new_exchange() -> None:
+    again = {**RESULT, "result": "an umbrella"}
+    heard = conversation_of([into(0, RUN), out(1, RESULT), into(2, RUN), out(3, again)])
+    assert heard.exchanges[Key(1, 1)].said == [RESULT]
+    assert heard.exchanges[Key(1, 2)].said == [again]
+
+
+def test_an_id_that_is_in_use_begins_none() -> None:
+    refused = {"type": "error", "id": None, "error_type": "DuplicateId"}
+    heard = conversation_of([into(0, RUN), into(1, RUN), out(2, refused), out(3, RESULT)])
+    assert list(heard.exchanges) == [Key(1, 1)]
+    assert heard.loose == [refused]
+
+
+def test_answers_logs_and_what_has_no_id_begin_nothing() -> None:
+    entries = [into(0, ANSWER), into(1, {"unreadable_bytes": 3}), out(2, {"type": "log", "id": 1, "message": "x"})]
+    assert conversation_of(entries).exchanges == {}
+
+
+def test_a_number_and_its_text_are_two_ids() -> None:
+    entries: list[Entry] = [into(0, RUN), into(1, {**RUN, "id": "1"}), out(2, RESULT)]
+    heard = conversation_of(entries)
+    assert (heard.exchanges[Key(1, 1)].over, heard.exchanges[Key("1", 1)].over) == (True, False)

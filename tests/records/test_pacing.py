@@ -1,0 +1,48 @@
+"""A replay sends each command after what its parent had seen."""
+
+from axon_port.records.conversation import Exchange, Key, Stage
+from axon_port.records.pacing import matching, steps
+
+from .scenes import AGENT, ANSWER, CALL, RESULT, RUN, a_run_with_a_call, into, out
+
+
+def test_an_answer_waits_for_its_call_and_for_what_had_ended() -> None:
+    """clause: REPLAY-PACE"""
+    first, second, third = steps(a_run_with_a_call())
+    assert (first.frame, first.after, first.call) == (AGENT, {}, None)
+    assert (second.frame, second.after, second.key) == (RUN, {}, Key(1, 1))
+    assert third.frame == ANSWER
+    assert third.after == {Key("a", 1): Stage(0, begun=False, over=True), Key(1, 1): Stage(1, begun=False, over=False)}
+    assert (third.call, third.key) == (CALL, Key(1, 1))
+
+
+def test_a_command_waits_for_chunks_to_begin_and_not_for_their_number() -> None:
+    """clause: REPLAY-PACE"""
+    chunk = {"type": "chunk", "id": 1, "seq": 0, "step": 1, "kind": "text", "data": "x"}
+    cancel = {"type": "cancel", "id": 2, "target": 1}
+    entries = [into(0, {**RUN, "type": "stream"}), out(1, chunk), out(2, chunk), into(3, cancel)]
+    assert steps(entries)[1].after == {Key(1, 1): Stage(0, begun=True, over=False)}
+
+
+def test_an_exchange_has_come_as_far_as_it_was_or_further() -> None:
+    exchange = Exchange(Key(1, 1), RUN)
+    wanted = Stage(1, begun=False, over=False)
+    assert not exchange.has_come_to(wanted)
+    exchange.hears(CALL)
+    assert exchange.has_come_to(wanted)
+    exchange.hears(RESULT)
+    assert exchange.has_come_to(wanted)
+
+
+def test_a_frame_that_could_not_be_read_is_not_sent_again() -> None:
+    """clause: REPLAY-PACE"""
+    assert [step.frame for step in steps([into(0, {"unreadable_bytes": 9}), into(1, RUN)])] == [RUN]
+
+
+def test_a_call_is_found_by_its_arguments_whatever_its_number() -> None:
+    """clause: REPLAY-PACE"""
+    other = {**CALL, "call_id": "8", "args": {"city": "Oslo"}}
+    same = {**CALL, "call_id": "9", "args": {"city": "Riga"}}
+    assert matching(CALL, [other, same]) is same
+    assert matching(CALL, [other]) is other
+    assert matching(CALL, [{**CALL, "name": "clock"}]) is None
