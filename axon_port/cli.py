@@ -100,6 +100,7 @@ def _serve(parsed: argparse.Namespace) -> int:
             nouse_stdio=parsed.nouse_stdio,
             allow_import=import_prefixes(parsed.allow_import),
             allow_capability=tuple(parsed.allow_capability),
+            allow_recordings=parsed.allow_recordings,
             record=parsed.record,
         )
         serve(options)
@@ -260,6 +261,11 @@ def _worker_options(parser: argparse.ArgumentParser) -> None:
         help="let frames name this pydantic-ai capability, or MCP:stdio (repeatable; default: none)",
     )
     add(
+        "--allow-recordings",
+        metavar="FOLDER",
+        help="let frames name files in this folder, to keep models' answers in and to give them from (default: none)",
+    )
+    add(
         "--record",
         metavar="FILE",
         help="write every frame of both directions to this file, without secrets (default: none)",
@@ -272,6 +278,7 @@ _FLAGS: Final = (
     "max_tool_calls",
     "drain_timeout",
     "log_level",
+    "allow_recordings",
     "record",
 )
 _LISTS: Final = ("allow_import", "allow_capability")

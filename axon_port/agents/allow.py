@@ -9,6 +9,7 @@ import importlib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from axon_port.wire.errors import WireError
@@ -22,6 +23,7 @@ class Allowed:
 
     imports: tuple[str, ...] = ()
     capabilities: frozenset[str] = frozenset()
+    recordings: Path | None = None
 
     def module(self, module: str) -> bool:
         """Whether `module` is a prefix of the list or lies below one, by whole dotted components."""
@@ -58,6 +60,18 @@ class Allowed:
         if not self.module(module):
             message = f"module {module} may not be imported: start the worker with --allow-import {module}"
             raise WireError("ImportNotAllowed", message, details={"module": module, "flag": "--allow-import"})
+
+    def recording(self, name: str) -> Path:
+        """The file that a recording's name stands for, below the allowed folder. Raises `WireError` `InvalidAgent`."""
+        if self.recordings is None:
+            message = "recordings are not allowed: start the worker with --allow-recordings FOLDER"
+            raise WireError("InvalidAgent", message, details={"flag": "--allow-recordings"})
+        folder = self.recordings.resolve()
+        if "\0" in name or not (path := (folder / name).resolve()).is_relative_to(folder) or path == folder:
+            raise WireError(
+                "InvalidAgent", f"recording {name[:256]!r} is no file below the folder of --allow-recordings"
+            )
+        return path
 
     def demand_capability(self, name: str) -> None:
         """Raises `WireError` `CapabilityNotAllowed`."""

@@ -22,6 +22,7 @@ from axon_port.agents.capabilities import build_capabilities
 from axon_port.agents.imported import imported_agent, own_models
 from axon_port.agents.models import ModelFactory
 from axon_port.agents.output import OUTPUT_TOOL, StructuredOutput, structured_output
+from axon_port.agents.recordings import Recordings
 from axon_port.agents.schemas import Schema, SchemaCache
 from axon_port.agents.sources import ModelSource, build_models
 from axon_port.agents.templates import Template, parse_template, system_prompt_function
@@ -37,6 +38,7 @@ class Workshop:
     """What agents are built with; one for each worker."""
 
     allowed: Allowed
+    recordings: Recordings
     models: ModelFactory = field(default_factory=ModelFactory)
     schemas: SchemaCache = field(default_factory=SchemaCache)
 
@@ -86,7 +88,7 @@ def build_agent(command: commands.CreateAgent, workshop: Workshop) -> AgentDefin
     capabilities = build_capabilities(command.capabilities, workshop.allowed)
     if command.module is None:
         agent = _new_agent(command, system_prompt)
-        model = build_models(command.model, workshop.models)
+        model = build_models(command.model, workshop.models, workshop.recordings)
     else:
         agent = imported_agent(command, system_prompt, workshop.allowed)
         model = own_models(agent, command.module, workshop.models)

@@ -233,7 +233,8 @@ class Execution:
     async def _models(self) -> ModelSource:
         if self._command.model is None:
             return self._definition.model
-        return await anyio.to_thread.run_sync(build_models, self._command.model, self._workshop.models)
+        workshop = self._workshop
+        return await anyio.to_thread.run_sync(build_models, self._command.model, workshop.models, workshop.recordings)
 
     def _capabilities(self) -> list[AbstractCapability[Any]] | None:
         if not self._definition.has_foreign_tools:

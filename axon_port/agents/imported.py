@@ -14,7 +14,7 @@ from pydantic_ai import Agent
 
 from axon_port.agents.allow import Allowed
 from axon_port.agents.models import ModelFactory
-from axon_port.agents.sources import ModelSource, build_models
+from axon_port.agents.sources import ModelSource, named_model
 from axon_port.agents.templates import Template, system_prompt_function
 from axon_port.wire import commands
 from axon_port.wire.errors import WireError
@@ -51,5 +51,5 @@ def own_models(agent: Agent[Any, Any], reference: str, factory: ModelFactory) ->
     if agent.model is None:
         return ModelSource((), label)
     if isinstance(agent.model, str):
-        return ModelSource(build_models(agent.model, factory).sources, label)
+        return ModelSource((named_model(agent.model, factory),), label)
     return ModelSource((agent.model,), label)

@@ -46,6 +46,7 @@ from pydantic_ai.models.wrapper import WrapperModel
 from pydantic_ai.settings import ModelSettings, merge_model_settings
 
 from axon_port.agents.failures import remember_attempts
+from axon_port.agents.finish import is_finished, times_bytes
 from axon_port.agents.received import counts_make_sense, readable
 from axon_port.wire.commands import RetryPolicy
 from axon_port.wire.errors import retryable_status
@@ -58,10 +59,6 @@ CLOSE_SECONDS: Final = 1.0
 
 _ONCE: Final = RetryPolicy(attempts=1)
 
-_TIMES_BYTES: Final = ("openai", "anthropic", "google", "groq", "mistral", "cohere", "cerebras", "openrouter", "ollama")
-"""pydantic-ai's model modules whose HTTP client times the wait for each byte (`timeout` in the model settings)."""
-
-
 _TELLING: Final = (
     ModelHTTPError,
     ModelConnectionError,
@@ -72,8 +69,8 @@ _TELLING: Final = (
 """API errors that say which they are; the rest is an answer that broke off or made no sense."""
 
 
-class ScriptEnded(UnexpectedModelBehavior):
-    """A script ran out of turns. It is the answer that cannot be used, not a line that broke."""
+class NoAnswer(UnexpectedModelBehavior):
+    """A script ran out of turns, a recording has none. It is the model that has no answer, not a line that broke."""
 
 
 class Tap(Protocol):
@@ -108,7 +105,7 @@ class Line(WrapperModel):
         self._tap = tap
         self._idle = idle_timeout
         self._retry = retry or _ONCE
-        self._by_bytes = _times_bytes(wrapped)
+        self._by_bytes = times_bytes(wrapped)
         self.failed: list[ModelRequestAttempt] = []
 
     async def request(
@@ -192,14 +189,14 @@ class Line(WrapperModel):
         return merge_model_settings(settings, ModelSettings(timeout=shorter))
 
     def _finished(self, response: ModelResponse) -> ModelResponse:
-        if response.state in {"incomplete", "interrupted"} or (self._by_bytes and not _provider_finished(response)):
+        if not is_finished(self.wrapped, response):
             raise ModelConnectionError(self.model_name, "the answer ended without the provider's finish", phase="read")
         if not counts_make_sense(response.usage):
             raise ModelConnectionError(self.model_name, "the answer counts more tokens than there are", phase="read")
         return readable(response)
 
     def _understood(self, error: Exception, parameters: ModelRequestParameters) -> Exception:
-        if isinstance(error, ContentFilterError | UserError | ScriptEnded | FallbackExceptionGroup):
+        if isinstance(error, ContentFilterError | UserError | NoAnswer | FallbackExceptionGroup):
             return error
         if isinstance(error, ModelAPIError):
             return error if isinstance(error, _TELLING) else _unreadable(error)
@@ -295,20 +292,6 @@ def _can_stream(model: Model) -> bool:
     if isinstance(model, FunctionModel):
         return model.stream_function is not None
     return type(model).request_stream is not Model.request_stream
-
-
-def _times_bytes(model: Model) -> bool:
-    modules = tuple(f"pydantic_ai.models.{name}" for name in _TIMES_BYTES)
-    return any(kind.__module__.startswith(modules) for kind in type(model).__mro__)
-
-
-def _provider_finished(response: ModelResponse) -> bool:
-    # pydantic-ai fills in a `finish_reason` for some answers that broke off; what the provider itself said stands in
-    # the details. A refusal has none there and says so in `finish_reason`.
-    said = (response.provider_details or {}).get("finish_reason")
-    if response.state == "suspended" or response.finish_reason == "content_filter":
-        return True
-    return said not in {None, "in_progress", "queued"}
 
 
 def _may_pass(failure: Exception) -> bool:

@@ -25,7 +25,7 @@ from pydantic_ai.settings import ModelSettings
 from pydantic_ai.tools import RunContext
 from pydantic_ai.usage import RequestUsage
 
-from axon_port.agents.lines import ScriptEnded
+from axon_port.agents.lines import NoAnswer
 from axon_port.agents.output import StructuredOutput
 from axon_port.wire import codec
 from axon_port.wire.commands import Turn
@@ -89,7 +89,7 @@ class ScriptedModel(Model[None]):
     async def _next_turn(self) -> Turn:
         turn = next(self._turns, None)
         if turn is None:
-            raise ScriptEnded("the script has no further turn for this request")
+            raise NoAnswer("the script has no further turn for this request")
         if turn.delay_ms:
             await anyio.sleep(turn.delay_ms / 1000)
         if (error := turn.error) is not None:

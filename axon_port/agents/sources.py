@@ -9,11 +9,13 @@ from typing import Any, cast
 from pydantic_ai.models import Model
 
 from axon_port.agents.models import Endpoint, ModelFactory, UnusableModel, model_label
+from axon_port.agents.recordings import NAME as REPLAY
+from axon_port.agents.recordings import RecordingModel, Recordings, ReplayedModel
 from axon_port.agents.script import NAME as SCRIPT
 from axon_port.wire import commands
 from axon_port.wire.errors import WireError
 
-ModelSpec = str | commands.Endpoint | commands.Script
+ModelSpec = str | commands.Endpoint | commands.Script | commands.Recorded | commands.Replayed
 
 
 @dataclass(frozen=True)
@@ -24,16 +26,30 @@ class ModelSource:
     label: str
 
 
-def build_models(models: Any, factory: ModelFactory) -> ModelSource:
-    """The source that a command names. Blocking: a provider's client is imported. Raises `WireError` `InvalidAgent`."""
+def build_models(models: Any, factory: ModelFactory, recordings: Recordings) -> ModelSource:
+    """The source that a command names. Blocking: a provider's client is imported, a recording is read.
+
+    Raises `WireError` `InvalidAgent`.
+    """
     specs = cast("Sequence[ModelSpec]", models if isinstance(models, list) else [models])
-    sources = tuple(_source(spec, factory) for spec in specs)
+    sources = tuple(_source(spec, factory, recordings) for spec in specs)
     return ModelSource(sources, ", ".join(map(_label, specs)))
 
 
-def _source(spec: ModelSpec, factory: ModelFactory) -> Model | commands.Script:
-    if isinstance(spec, commands.Script):
-        return spec
+def _source(spec: ModelSpec, factory: ModelFactory, recordings: Recordings) -> Model | commands.Script:
+    match spec:
+        case commands.Script():
+            return spec
+        case commands.Recorded():
+            return RecordingModel(named_model(spec.model, factory), recordings.open(spec.record))
+        case commands.Replayed():
+            return ReplayedModel(recordings.read(spec.replay))
+        case _:
+            return named_model(spec, factory)
+
+
+def named_model(spec: str | commands.Endpoint, factory: ModelFactory) -> Model:
+    """The model of a name or an endpoint. Blocking. Raises `WireError` `InvalidAgent`."""
     try:
         return factory.build(spec if isinstance(spec, str) else _endpoint(spec))
     except UnusableModel as error:
@@ -47,4 +63,8 @@ def _endpoint(spec: commands.Endpoint) -> Endpoint:
 def _label(spec: ModelSpec) -> str:
     if isinstance(spec, commands.Script):
         return SCRIPT
+    if isinstance(spec, commands.Replayed):
+        return REPLAY
+    if isinstance(spec, commands.Recorded):
+        return _label(spec.model)
     return model_label(spec if isinstance(spec, str) else _endpoint(spec))

@@ -143,26 +143,55 @@ class Script(Data):
     script: list[Turn]
 
 
+NamedModel = Annotated[
+    Annotated[str, Field(min_length=1), Tag("\0name")] | Annotated[Endpoint, Tag("\0endpoint")],
+    Discriminator(lambda value: "\0endpoint" if isinstance(value, dict | Endpoint) else "\0name"),
+]
+
+
+class Recorded(Data):
+    """A provider's model whose answers are kept in the file `record`, under `--allow-recordings`."""
+
+    record: Annotated[str, Field(min_length=1)]
+    model: NamedModel
+
+
+class Replayed(Data):
+    """The answers of such a file, without a network."""
+
+    replay: Annotated[str, Field(min_length=1)]
+
+
+_MODELS: Final[dict[type[Any], str]] = {
+    list: "\0list",
+    Endpoint: "\0endpoint",
+    Script: "\0script",
+    Recorded: "\0record",
+    Replayed: "\0replay",
+}
+
+
 def _model_tag(value: Any) -> str:
-    if isinstance(value, dict):
-        return "\0script" if "script" in value else "\0endpoint"
-    if isinstance(value, list):
-        return "\0list"
-    if isinstance(value, Script):
-        return "\0script"
-    return "\0endpoint" if isinstance(value, Endpoint) else "\0name"
+    if not isinstance(value, dict):
+        return next((tag for kind, tag in _MODELS.items() if isinstance(value, kind)), "\0name")
+    fields = cast("dict[str, Any]", value)
+    return next((f"\0{form}" for form in ("script", "record", "replay") if form in fields), "\0endpoint")
 
 
 Model = Annotated[
     Annotated[str, Field(min_length=1), Tag("\0name")]
     | Annotated[Endpoint, Tag("\0endpoint")]
-    | Annotated[Script, Tag("\0script")],
+    | Annotated[Script, Tag("\0script")]
+    | Annotated[Recorded, Tag("\0record")]
+    | Annotated[Replayed, Tag("\0replay")],
     Discriminator(lambda value: "\0name" if isinstance(value, list) else _model_tag(value)),
 ]
 Models = Annotated[
     Annotated[str, Field(min_length=1), Tag("\0name")]
     | Annotated[Endpoint, Tag("\0endpoint")]
     | Annotated[Script, Tag("\0script")]
+    | Annotated[Recorded, Tag("\0record")]
+    | Annotated[Replayed, Tag("\0replay")]
     | Annotated[list[Model], Field(min_length=1), Tag("\0list")],
     Discriminator(_model_tag),
 ]

@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 import anyio
@@ -20,6 +21,7 @@ from axon_port.agents.answers import answer_of
 from axon_port.agents.definition import Workshop
 from axon_port.agents.failures import internal_error, wire_error
 from axon_port.agents.host import Decision
+from axon_port.agents.recordings import Recordings
 from axon_port.agents.tools import THREADS
 from axon_port.wire import commands
 from axon_port.wire.commands import parse_command
@@ -64,8 +66,9 @@ class Dispatcher:
         self._around = around
         strays.watch(asyncio.get_running_loop())
         options = around.options
-        allowed = Allowed(options.allow_import, frozenset(options.allow_capability))
-        self._workshop = Workshop(allowed)
+        folder = None if options.allow_recordings is None else Path(options.allow_recordings)
+        allowed = Allowed(options.allow_import, frozenset(options.allow_capability), folder)
+        self._workshop = Workshop(allowed, Recordings(allowed, around.redactor.value))
         self.roster = Roster(self._workshop)
         self._calls = PendingCalls()
         self._services = RunServices(
@@ -231,8 +234,9 @@ class Dispatcher:
 
     def _learn_keys(self, models: Any) -> None:
         for model in cast("list[Any]", models) if isinstance(models, list) else [models]:
-            if isinstance(model, commands.Endpoint) and model.api_key is not None:
-                self._around.redactor.learn(model.api_key)
+            named = model.model if isinstance(model, commands.Recorded) else model
+            if isinstance(named, commands.Endpoint) and named.api_key is not None:
+                self._around.redactor.learn(named.api_key)
 
     # --- answers to a run, which have none of their own
 

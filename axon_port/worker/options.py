@@ -17,4 +17,5 @@ class Options:
     nouse_stdio: bool = False
     allow_import: tuple[str, ...] = ()
     allow_capability: tuple[str, ...] = ()
+    allow_recordings: str | None = None
     record: str | None = None

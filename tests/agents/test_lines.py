@@ -33,7 +33,7 @@ from pydantic_ai.tools import ToolDefinition
 
 from axon_port.agents import lines
 from axon_port.agents.failures import wire_error
-from axon_port.agents.lines import Line, ScriptEnded, chain
+from axon_port.agents.lines import Line, NoAnswer, chain
 from axon_port.wire.commands import RetryPolicy
 
 from .stand_ins import Act, ToldModel, run_async, silence
@@ -140,7 +140,7 @@ FAILURES: list[Exception] = [
     ModelHTTPError.for_category(ModelRateLimitError, status_code=429, model_name="told"),
     ContentFilterError("filtered"),
     UserError("wrong settings"),
-    ScriptEnded("no more turns"),
+    NoAnswer("no more turns"),
     UnexpectedModelBehavior("an answer that is none"),
     RuntimeError("inside a client"),
     ValueError("not JSON"),
@@ -175,7 +175,7 @@ MEANINGS: list[tuple[Exception, str]] = [
     (TimeoutError(), "ModelTimeout"),
     (ModelTimeoutError("told", "slow"), "ModelTimeout"),
     (ModelRequestTimeout("told", 5), "ModelTimeout"),
-    (ScriptEnded("no more turns"), "UnexpectedModelBehavior"),
+    (NoAnswer("no more turns"), "UnexpectedModelBehavior"),
     (ContentFilterError("filtered"), "ContentFilter"),
     (UserError("wrong"), "InvalidAgent"),
 ]
@@ -437,7 +437,7 @@ def test_no_model_follows_one_that_was_heard() -> None:
     assert second.requests == 0
 
 
-@pytest.mark.parametrize("error", [ContentFilterError("filtered"), ScriptEnded("over"), UserError("wrong")], ids=repr)
+@pytest.mark.parametrize("error", [ContentFilterError("filtered"), NoAnswer("over"), UserError("wrong")], ids=repr)
 def test_only_a_line_that_fails_hands_over(error: Exception) -> None:
     first, second = told(error, name="first"), told("never", name="second")
     with pytest.raises(type(error)):

@@ -9,7 +9,7 @@ from pydantic_ai.models import ModelRequestParameters
 from pydantic_ai.tools import ToolDefinition
 
 from axon_port.agents import script
-from axon_port.agents.lines import ScriptEnded
+from axon_port.agents.lines import NoAnswer
 from axon_port.agents.output import OUTPUT_TOOL, structured_output
 from axon_port.agents.schemas import Schema
 from axon_port.agents.script import ScriptedModel
@@ -94,7 +94,7 @@ def test_a_script_that_runs_out_says_so(turns: int) -> None:
     for _ in range(turns):
         whole(model)
     for ask in (whole, streamed):
-        with pytest.raises(ScriptEnded, match="no further turn"):
+        with pytest.raises(NoAnswer, match="no further turn"):
             ask(model)
 
 
