@@ -13,6 +13,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from axon_port import __version__
@@ -156,6 +157,14 @@ def _run_subcommand(parsed: argparse.Namespace) -> int:
 
             sys.stdout.write(SHELLS[parsed.shell](commands_of(_parser())))
             return 0
+        case "replay":
+            from axon_port.records.replay import replay
+
+            return replay(Path(parsed.file), parsed.option, sys.stdout, timed=parsed.timed, as_json=parsed.json)
+        case "timeline":
+            from axon_port.records.timeline import timeline
+
+            return timeline(Path(parsed.file), sys.stdout)
         case _:
             from axon_port.demo import demo
 
@@ -183,6 +192,7 @@ def _parser() -> _Parser:
     commands.add_parser("schema", help="print the JSON Schema of all commands and events")
     completion = commands.add_parser("completion", help="print what a shell needs to complete this command line")
     completion.add_argument("shell", choices=("bash", "fish", "zsh"), help="bash, fish or zsh")
+    _record_commands(commands)
     return parser
 
 
@@ -205,6 +215,22 @@ def _doctor_options(parser: argparse.ArgumentParser) -> None:
         metavar="URL",
         help="whether anything answers there (repeatable); no key is sent",
     )
+
+
+def _record_commands(commands: Any) -> None:
+    replay = commands.add_parser("replay", help="play a record to a fresh worker and say where the answers differ")
+    replay.add_argument("file", metavar="FILE", help="what --record has written")
+    replay.add_argument("--timed", action="store_true", help="send nothing earlier than in the record")
+    replay.add_argument("--json", action="store_true", help="the differences as JSON")
+    replay.add_argument(
+        "--option",
+        action="append",
+        default=[],
+        metavar="OPTION",
+        help="for the worker, like --option=--allow-import=tools (repeatable); limits are taken from the record",
+    )
+    timeline = commands.add_parser("timeline", help="make a page of HTML of a record, on stdout")
+    timeline.add_argument("file", metavar="FILE", help="what --record has written")
 
 
 def _worker_options(parser: argparse.ArgumentParser) -> None:

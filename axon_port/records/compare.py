@@ -1,7 +1,7 @@
 """What differs between a recorded conversation and its replay, without what differs between any two runs.
 
-Left out are times, durations, generated ids, counters of the process, logs, and how an answer was cut into chunks;
-compared is everything else, tool calls and their order included.
+Left out are times, durations, generated ids, counters of the process, logs, how an answer was cut into chunks, and how
+far a run had come when it was cancelled; compared is everything else, tool calls and their order included.
 """
 
 from __future__ import annotations
@@ -48,11 +48,16 @@ def differences(recorded: Conversation, replayed: Conversation) -> Iterator[Diff
 
 def _between(exchange: Exchange, replayed: list[Frame]) -> Iterator[Difference]:
     kind = str(exchange.command.get("type"))
-    if kind in _ABOUT_THE_PROCESS:
-        ours, theirs = ([frame["type"] for frame in side] for side in (exchange.said, replayed))
+    if kind in _ABOUT_THE_PROCESS or (_was_cancelled(exchange.said) and _was_cancelled(replayed)):
+        # What they hold depends on the moment.
+        ours, theirs = ([frame["type"] for frame in side[-1:]] for side in (exchange.said, replayed))
     else:
         ours, theirs = (_joined(side) for side in (exchange.said, replayed))
     yield from _walk("frames", ours, theirs, exchange.key.id, kind)
+
+
+def _was_cancelled(frames: list[Frame]) -> bool:
+    return bool(frames) and frames[-1].get("error_type") == "Cancelled"
 
 
 def _joined(frames: list[Frame]) -> list[dict[str, Any]]:

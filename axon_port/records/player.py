@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -27,8 +28,11 @@ class Broken(Exception):
 class Player:
     """Plays steps to one worker. `play` once."""
 
-    def __init__(self, launch: Launch, *, patience: float = PATIENCE_SECONDS) -> None:
+    def __init__(self, launch: Launch, *, timed: bool = False, patience: float = PATIENCE_SECONDS) -> None:
+        """With `timed` no command is sent earlier than it was in the record."""
         self._launch = launch
+        self._timed = timed
+        self._began = time.monotonic()
         self._patience = patience
         self._heard = Conversation()
         self._news = anyio.Event()
@@ -43,6 +47,8 @@ class Player:
                 tasks.start_soon(self._hear, process)
                 for number, step in enumerate(steps, start=1):
                     await self._until(lambda step=step: self._may_go(step))
+                    if self._timed:
+                        await anyio.sleep(max(0.0, self._began + step.at / 1_000_000 - time.monotonic()))
                     await self._send(process, step)
                     on_step(number)
                 await self._until(lambda: self._all_over(recorded))

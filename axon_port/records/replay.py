@@ -27,7 +27,7 @@ LIMITS: Final = ("max_frame_bytes", "max_inflight", "max_tool_calls")
 """Options that the worker of a replay takes from the record. What lets code in has to be said again."""
 
 
-def replay(path: Path, options: Sequence[str], out: TextIO, *, as_json: bool = False) -> int:
+def replay(path: Path, options: Sequence[str], out: TextIO, *, timed: bool = False, as_json: bool = False) -> int:
     """Play a record; `options` are more for its worker. Exit status 0: the same, 1: not, 65 and 66: no record."""
     try:
         with path.open("rb") as lines:
@@ -40,7 +40,7 @@ def replay(path: Path, options: Sequence[str], out: TextIO, *, as_json: bool = F
         print(f"axon-port replay: {path}: {error}; axon-port --record FILE writes one", file=sys.stderr)
         return EX_DATAERR
     try:
-        found = _played(head, entries, options)
+        found = _played(head, entries, options, timed=timed)
     except (WorkerNotStarted, Broken) as error:
         print(f"axon-port replay: {error}", file=sys.stderr)
         return EX_DIFFERENT
@@ -48,7 +48,7 @@ def replay(path: Path, options: Sequence[str], out: TextIO, *, as_json: bool = F
     return EX_DIFFERENT if found else 0
 
 
-def _played(head: Head, entries: list[Entry], options: Sequence[str]) -> list[Difference]:
+def _played(head: Head, entries: list[Entry], options: Sequence[str], *, timed: bool) -> list[Difference]:
     limits = [f"--{name.replace('_', '-')}={head.options[name]}" for name in LIMITS if name in head.options]
     launch = Launch(
         command=[*WORKER, *limits, *options],
@@ -56,7 +56,7 @@ def _played(head: Head, entries: list[Entry], options: Sequence[str]) -> list[Di
     )
     recorded, todo = conversation_of(entries), steps(entries)
     show = _progress(len(todo))
-    replayed = anyio.run(Player(launch).play, todo, recorded, show)
+    replayed = anyio.run(Player(launch, timed=timed).play, todo, recorded, show)
     return list(differences(recorded, replayed))
 
 
@@ -78,5 +78,5 @@ def _report(found: list[Difference], frames: int, out: TextIO, *, as_json: bool)
     for one in found:
         whose = "" if one.id is None else f"{one.command} {one.id!r}: "
         out.write(f"{whose}{one.path}\n  recorded  {one.recorded}\n  replayed  {one.replayed}\n")
-    summary = "all the same" if not found else f"{len(found)} differences"
+    summary = "all the same" if not found else f"{len(found)} difference{'s' * (len(found) > 1)}"
     out.write(f"{frames} frames played: {summary}\n")

@@ -6,10 +6,17 @@ from typing import Any
 
 from axon_port.wire.record import Entry
 
-AGENT = {"type": "create_agent", "id": "a", "agent_id": "guide", "model": {"script": []}}
-RUN = {"type": "run", "id": 1, "agent_id": "guide", "prompt": "go"}
-CALL = {"type": "tool_call", "id": 1, "call_id": "7", "agent_id": "guide", "name": "weather", "args": {"city": "Riga"}}
-ANSWER = {"type": "tool_result", "id": 1, "call_id": "7", "result": 8}
+AGENT: dict[str, Any] = {"type": "create_agent", "id": "a", "agent_id": "guide", "model": {"script": []}}
+RUN: dict[str, Any] = {"type": "run", "id": 1, "agent_id": "guide", "prompt": "go"}
+CALL: dict[str, Any] = {
+    "type": "tool_call",
+    "id": 1,
+    "call_id": "7",
+    "agent_id": "guide",
+    "name": "weather",
+    "args": {"city": "Riga"},
+}
+ANSWER: dict[str, Any] = {"type": "tool_result", "id": 1, "call_id": "7", "result": 8}
 RESULT: dict[str, Any] = {"type": "result", "id": 1, "result": "a coat", "run_id": "x", "status": "complete"}
 
 
