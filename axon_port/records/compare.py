@@ -81,7 +81,7 @@ def _told(frame: Frame) -> dict[str, Any]:
     if isinstance(messages := told.get("messages"), list):
         told["messages"] = [_message(message) for message in cast("list[Any]", messages)]
     if isinstance(deferred := told.get("deferred"), dict):
-        calls: list[Any] = deferred.get("calls", [])
+        calls = cast("dict[str, list[dict[str, Any]]]", deferred).get("calls", [])
         told["deferred"] = {"calls": [_without(call, _OF_A_CALL) for call in calls]}
     if told.get("kind") in {"tool_call", "tool_return"}:
         told["data"] = _without(told["data"], _OF_A_CALL)
@@ -100,17 +100,17 @@ def _without(fields: Mapping[str, Any], left_out: frozenset[str]) -> dict[str, A
     return {name: value for name, value in fields.items() if name not in left_out}
 
 
-def _walk(path: str, ours: Any, theirs: Any, frame_id: str | int | None, command: str) -> Iterator[Difference]:
+def _walk(path: str, ours: object, theirs: object, frame_id: str | int | None, command: str) -> Iterator[Difference]:
     if isinstance(ours, dict) and isinstance(theirs, dict):
         left, right = cast("dict[str, Any]", ours), cast("dict[str, Any]", theirs)
         for name in dict.fromkeys([*left, *right]):
-            inner = left.get(name, _MISSING), right.get(name, _MISSING)
-            yield from _walk(f"{path}.{name}", *inner, frame_id, command)
+            place = f"{path}.{name}"
+            yield from _walk(place, left.get(name, _MISSING), right.get(name, _MISSING), frame_id, command)
     elif isinstance(ours, list) and isinstance(theirs, list):
         first, second = cast("list[Any]", ours), cast("list[Any]", theirs)
         for index in range(max(len(first), len(second))):
-            pair = (side[index] if index < len(side) else _MISSING for side in (first, second))
-            yield from _walk(f"{path}[{index}]", *pair, frame_id, command)
+            here, there = (side[index] if index < len(side) else _MISSING for side in (first, second))
+            yield from _walk(f"{path}[{index}]", here, there, frame_id, command)
     elif type(ours) is not type(theirs) or ours != theirs:
         yield Difference(frame_id, command, path, _shown(ours), _shown(theirs))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -202,7 +202,7 @@ class Dispatcher:
         await self.roster.delete(command.agent_id, change)
         exchange.succeed({})
 
-    async def _list_agents(self, exchange: Exchange, changes: list[asyncio.Future[None]]) -> None:
+    async def _list_agents(self, exchange: Exchange, changes: Sequence[asyncio.Future[Any]]) -> None:
         if changes:
             await asyncio.wait(changes)
         exchange.succeed({"agents": [_listed(agent) for agent in self.roster]})

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
 from axon_port.agents.allow import Allowed
 from axon_port.agents.definition import Workshop
+from axon_port.agents.recordings import Recordings
 from axon_port.wire import commands
 from axon_port.wire.commands import parse_command
 from axon_port.wire.errors import WireError
@@ -16,8 +17,11 @@ from axon_port.worker.roster import Roster, known
 from .rig import run_async
 
 
+ALLOWED = Allowed((), frozenset())
+
+
 def create_command(name: str) -> commands.CreateAgent:
-    fields = {"type": "create_agent", "id": 1, "agent_id": name, "model": {"script": []}}
+    fields: dict[str, Any] = {"type": "create_agent", "id": 1, "agent_id": name, "model": {"script": []}}
     return cast(commands.CreateAgent, parse_command(fields))
 
 
@@ -25,7 +29,7 @@ def test_who_waits_for_a_creation_gets_the_agent_though_it_was_deleted_in_the_ne
     """clause: ENV-PIPELINE, AGENT-ORDER"""
 
     async def main() -> None:
-        roster = Roster(Workshop(Allowed((), frozenset())))
+        roster = Roster(Workshop(ALLOWED, Recordings(ALLOWED, lambda value: value)))
         change = roster.begin_change("a")
         waited_for = roster.change_under_way("a")
         assert waited_for is not None
@@ -42,7 +46,7 @@ def test_who_waits_for_a_deletion_or_a_creation_that_failed_gets_what_is_left() 
     """clause: AGENT-ATOMIC, AGENT-DELETE"""
 
     async def main() -> None:
-        roster = Roster(Workshop(Allowed((), frozenset())))
+        roster = Roster(Workshop(ALLOWED, Recordings(ALLOWED, lambda value: value)))
         agent = await roster.create(create_command("a"), roster.begin_change("a"))
         again = roster.begin_change("a")
         refused = roster.change_under_way("a")
