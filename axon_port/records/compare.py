@@ -118,5 +118,5 @@ def _walk(path: str, ours: object, theirs: object, frame_id: str | int | None, c
 def _shown(value: Any) -> str:
     if value is _MISSING:
         return "nothing"
-    text = json.dumps(value, ensure_ascii=False)
+    text = json.dumps(cast("Any", value), ensure_ascii=False)
     return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}…"

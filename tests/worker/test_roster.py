@@ -16,7 +16,6 @@ from axon_port.worker.roster import Roster, known
 
 from .rig import run_async
 
-
 ALLOWED = Allowed((), frozenset())
 
 
