@@ -72,6 +72,6 @@ def test_what_the_loop_had_to_do_is_not_undone_in_the_child() -> None:
 
     def deed() -> None:
         assert not undone
-        assert len(loop._ready) == 1  # what ends the child
+        assert len(loop._ready) == 1  # pyright: ignore[reportPrivateUsage] - what ends the child
 
     assert forked(deed) == DONE
