@@ -112,11 +112,11 @@ def _walk(path: str, ours: object, theirs: object, frame_id: str | int | None, c
             here, there = (side[index] if index < len(side) else _MISSING for side in (first, second))
             yield from _walk(f"{path}[{index}]", here, there, frame_id, command)
     elif type(ours) is not type(theirs) or ours != theirs:
-        yield Difference(frame_id, command, path, _shown(ours), _shown(theirs))
+        yield Difference(frame_id, command, path, _shown(cast("Any", ours)), _shown(cast("Any", theirs)))
 
 
 def _shown(value: Any) -> str:
     if value is _MISSING:
         return "nothing"
-    text = json.dumps(cast("Any", value), ensure_ascii=False)
+    text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}…"
