@@ -70,7 +70,7 @@ defmodule AxonPort.ToolsTest do
   test "a tool that takes too long is killed, and the model asked again", %{worker: worker} do
     test = self()
     run = fn _args -> send(test, {:tool, self()}) && receive(do: (:never -> {:ok, 1})) end
-    agent = calling("late", [timeout: 50] ++ act(run))
+    agent = calling("late", [timeout: 1_000] ++ act(run))
     {:ok, ref} = AxonPort.run(worker, agent, "go")
     assert_receive {:tool, tool}, @patience
     monitor = Process.monitor(tool)
