@@ -101,21 +101,23 @@ def _without(fields: Mapping[str, Any], left_out: frozenset[str]) -> dict[str, A
 
 
 def _walk(path: str, ours: object, theirs: object, frame_id: str | int | None, command: str) -> Iterator[Difference]:
-    if isinstance(ours, dict) and isinstance(theirs, dict):
-        left, right = cast("dict[str, Any]", ours), cast("dict[str, Any]", theirs)
+    if type(ours) is not type(theirs):
+        yield Difference(frame_id, command, path, _shown(ours), _shown(theirs))
+    elif isinstance(ours, dict):
+        left, right = cast("dict[str, object]", ours), cast("dict[str, object]", theirs)
         for name in dict.fromkeys([*left, *right]):
             place = f"{path}.{name}"
             yield from _walk(place, left.get(name, _MISSING), right.get(name, _MISSING), frame_id, command)
-    elif isinstance(ours, list) and isinstance(theirs, list):
-        first, second = cast("list[Any]", ours), cast("list[Any]", theirs)
+    elif isinstance(ours, list):
+        first, second = cast("list[object]", ours), cast("list[object]", theirs)
         for index in range(max(len(first), len(second))):
             here, there = (side[index] if index < len(side) else _MISSING for side in (first, second))
             yield from _walk(f"{path}[{index}]", here, there, frame_id, command)
-    elif type(ours) is not type(theirs) or ours != theirs:
-        yield Difference(frame_id, command, path, _shown(cast("Any", ours)), _shown(cast("Any", theirs)))
+    elif ours != theirs:
+        yield Difference(frame_id, command, path, _shown(ours), _shown(theirs))
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     if value is _MISSING:
         return "nothing"
     text = json.dumps(value, ensure_ascii=False)
