@@ -173,3 +173,13 @@ def test_every_file_that_is_named_exists() -> None:
     scripts = re.findall(r"examples/\w+/\w+\.\w+", README)
     assert [name for name in (*links, *modules, *scripts) if not (REPOSITORY / name).exists()] == []
     assert len(modules) > 20
+
+
+def test_every_promise_names_tests_that_exist() -> None:
+    table = README.partition("| promise | its limit |")[2].partition("\n\n")[0]
+    rows = [line.split(" | ") for line in table.splitlines()[2:]]
+    assert len(rows) > 10
+    for promise, _, tests in rows:
+        named = re.findall(r"`([^`]+\.py)`", tests)
+        assert named, f"no test for: {promise}"
+        assert [name for name in named if not (REPOSITORY / "tests" / name).is_file()] == []
