@@ -71,6 +71,6 @@ async def _killed(parent: Parent, told: Deaths, way: str, chance: Random) -> int
         told.failures.append(f"an answer to a run that died: {await run.end()}")
     if status != DEATHS[way]:
         told.failures.append(f"{way} gave status {status}: {parent.stderr}")
-    if survivors := parent.survivors():
+    if survivors := await parent.left_behind():
         told.failures.append(f"{way} left behind: {survivors}")
     return status

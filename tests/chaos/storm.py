@@ -87,7 +87,7 @@ async def storm(seed: int, *, at_once: int, seconds: float | None = None, scenes
             if (status := await parent.leave()) != 0:
                 told.failures.append(f"the worker ended with status {status}: {parent.stderr}")
             told.failures += parent.problems()
-            if survivors := parent.survivors():
+            if survivors := await parent.left_behind():
                 told.failures.append(f"left behind: {survivors}")
             told.unexpected = [log for log in parent.examples.values() if log["logger"] != "axon_port.tools"]
             told.frames, told.errors, told.faults_logged = parent.received, parent.errors, parent.faults_logged

@@ -16,6 +16,7 @@ import itertools
 import os
 import subprocess
 import tempfile
+import time
 import uuid
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -193,6 +194,13 @@ class Parent:
     def survivors(self) -> list[int]:
         """Running processes that came from this worker, itself included."""
         return processes_with(self._mark)
+
+    async def left_behind(self) -> list[int]:
+        """The survivors that do not go: the worker's guardian needs a moment to end them, and itself."""
+        until = time.monotonic() + PATIENCE_S
+        while (survivors := self.survivors()) and time.monotonic() < until:
+            await asyncio.sleep(0.1)
+        return survivors
 
     # --- what is said
 
