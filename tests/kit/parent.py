@@ -16,17 +16,17 @@ import itertools
 import os
 import subprocess
 import tempfile
-import time
 import uuid
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from .frames import Decoder, Frame, NotAFrame, encode, loads
 from .invariants import TERMINAL, Envelope, Key, key_of
-from .processes import kill, processes_with
+from .processes import kill, processes_with, wait_for_end
 from .worker import MARK, PROGRAM, REPOSITORY, WorkerGone, scrubbed_environment
 
 PATIENCE_S = 60.0
@@ -197,10 +197,10 @@ class Parent:
 
     async def left_behind(self) -> list[int]:
         """The survivors that do not go: the worker's guardian needs a moment to end them, and itself."""
-        until = time.monotonic() + PATIENCE_S
-        while (survivors := self.survivors()) and time.monotonic() < until:
-            await asyncio.sleep(0.1)
-        return survivors
+        for survivor in self.survivors():
+            with suppress(ProcessLookupError):
+                await asyncio.get_running_loop().run_in_executor(None, wait_for_end, survivor, PATIENCE_S)
+        return self.survivors()
 
     # --- what is said
 
