@@ -29,7 +29,7 @@ MODELS: Mapping[Interface, str] = {
 WEATHER_ENDS = frozenset(
     {
         *("ModelHTTPError", "ModelConnectionError", "ModelTimeout", "UnexpectedModelBehavior"),
-        *("ToolRetriesExceeded", "ContentFilter", "ToolError", "Timeout", "Cancelled"),
+        *("ToolRetriesExceeded", "ValidationError", "ContentFilter", "ToolError", "Timeout", "Cancelled"),
     }
 )
 """What a run may end with when a provider fails as `weather` does."""
