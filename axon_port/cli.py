@@ -47,6 +47,12 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message}{self._proposal(message)}")
 
+    def demand_known(self, arguments: Sequence[str]) -> None:
+        """Argparse would take what follows a mistyped option for a command, and complain of that."""
+        for word in arguments:
+            if word.startswith("--") and word != "--" and word.partition("=")[0] not in self._words():
+                self.error(f"unrecognized arguments: {word}")
+
     def _proposal(self, message: str) -> str:
         """What to type instead, where that can be guessed."""
         if lacking := _LACKING.search(message):
@@ -72,7 +78,9 @@ class _Parser(argparse.ArgumentParser):
 def run(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -> int:
     """Run the command line; its exit status."""
     try:
-        parsed = _parser().parse_args(_with_environment(arguments, environment))
+        parser = _parser()
+        parser.demand_known(arguments)
+        parsed = parser.parse_args(_with_environment(arguments, environment))
     except UsageError as error:
         nouse_stdio = "--nouse-stdio" in arguments or _YES.get(
             environment.get(f"{PREFIX}NOUSE_STDIO", "").lower(), False

@@ -307,6 +307,7 @@ TOLD = {
     "axon_port/agents/script.py": "when an answer of the scripted model was made",
     "axon_port/cli.py": "when a log was made",
     "axon_port/worker/logs.py": "when a log was made",
+    "axon_port/worker/recorder.py": "when a record was begun",
 }
 """Where the time of day is told, and nothing waits for it."""
 

@@ -7,7 +7,7 @@ for each event that no rule allows:
   installed packages nor in this repository's `axon_port`, or that nothing here needs (`UNNEEDED`); looking for one
   of these or for one whose name holds `MARK`. Packages look for helpers that are not there: that alone is nothing;
 - opening a file for writing, or one outside these places and a few of the system (`SYSTEM`);
-- starting a process in any way, or forking;
+- starting a process in any way, or forking, but for the worker's own guardian;
 - connecting, binding to a port, or looking up a name;
 - running or compiling code in which `MARK` stands; unpickling.
 """
@@ -49,6 +49,8 @@ SYSTEM = (
     "/usr/lib/os-release",
 )
 
+GUARDIAN = ("axon_port", "worker", "guardian.py")
+
 SETTINGS = frozenset({"pyproject.toml"})
 """Looked for in the working directory by installed packages (logfire), whatever the frames say."""
 
@@ -89,6 +91,8 @@ def is_hostile(event: str, arguments: Arguments) -> bool:
             return _is_hostile_code(arguments[0])
         case "socket.bind":
             return not _is_probe(arguments[1])
+        case "os.fork":
+            return not _is_the_guardian()
         case _:
             return event in STARTS
 
@@ -112,6 +116,16 @@ def _is_hostile_code(code: Any) -> bool:
     if filename.startswith("<"):
         return MARK in repr((getattr(code, "co_names", ()), getattr(code, "co_consts", ())))
     return not _is_in_its_place(filename) or not UNNEEDED.isdisjoint(Path(filename).with_suffix("").parts[-2:])
+
+
+def _is_the_guardian() -> bool:
+    """Whether the worker makes the process that watches over it, before it reads a frame."""
+    frame = sys._getframe()  # pyright: ignore[reportPrivateUsage]
+    while frame is not None:
+        if Path(frame.f_code.co_filename).parts[-3:] == GUARDIAN and frame.f_code.co_name == "__init__":
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _is_probe(address: Any) -> bool:
