@@ -17,7 +17,10 @@ def test_the_slope_is_that_of_the_line_through_the_samples() -> None:
 
 
 def test_a_short_soak_loses_nothing_and_leaves_nothing() -> None:
-    """The hour is told in `results/soak.json`."""
+    """The hour is told in `results/soak.json`.
+
+    fault: E48
+    """
     report = asyncio.run(soak(minutes=0.1, rate=25, seed=3, warm_s=3))
     assert report["problems"] == []
     assert [line for line in report["grown"] if not line.startswith(("memory", "objects"))] == []
