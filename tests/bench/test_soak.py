@@ -1,8 +1,12 @@
 """The soak: a short one, and what it makes of its samples."""
 
 import asyncio
+import json
+from pathlib import Path
 
-from tests.bench.soak import Sample, slope, soak
+from tests.bench.soak import GROWN_KIB, Sample, slope, soak
+
+RECORDED = Path(__file__).parent / "results" / "soak.json"
 
 
 def samples(*rss: int) -> list[Sample]:
@@ -14,6 +18,18 @@ def test_the_slope_is_that_of_the_line_through_the_samples() -> None:
     assert slope(samples(1000, 1020, 1000, 1020)) < 300
     assert slope(samples(1000, 1000)) == 0
     assert slope(samples(1000)) == 0
+
+
+def test_the_hour_that_was_recorded_lost_nothing_and_left_nothing() -> None:
+    """fault: E48"""
+    report = json.loads(RECORDED.read_text())
+    assert report["seconds"] >= 3600
+    assert report["runs"]["started"] >= 100_000
+    assert report["problems"] == []
+    assert report["grown"] == []
+    rows = [Sample(*row) for row in report["samples"]["rows"]]
+    later = rows[len(rows) // 2 :]
+    assert slope(later) * (later[-1].seconds - later[0].seconds) / 3600 < GROWN_KIB
 
 
 def test_a_short_soak_loses_nothing_and_leaves_nothing() -> None:
