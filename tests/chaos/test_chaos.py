@@ -10,9 +10,9 @@ from .weather import Weather
 
 def test_in_a_storm_nothing_is_lost_and_afterwards_nothing_is_left() -> None:
     """clause: ENV-ONE-TERMINAL, ENV-REUSE, RUN-UNWIND, OUT-WRITER, STDIO-CAPTURE"""
-    told = asyncio.run(storm(7, at_once=40, scenes=150))
+    told = asyncio.run(storm(7, at_once=40, scenes=100))
     assert told.problems == []
-    assert sum(told.played.values()) == 150
+    assert sum(told.played.values()) == 100
     assert told.most_at_once == 40
 
 
@@ -30,7 +30,7 @@ def test_cancels_and_replies_in_every_order_leave_one_end_and_a_history_to_go_on
 
     clause: RUN-CANCEL, RUN-RESUME, CALL-CANCEL, CALL-ANSWER
     """
-    ends = interleavings.tell(300)
+    ends = interleavings.tell(150)
     assert min(ends["cancelled"], ends["result"]) > 10
 
 
