@@ -49,8 +49,9 @@ class _Parser(argparse.ArgumentParser):
 
     def demand_known(self, arguments: Sequence[str]) -> None:
         """Argparse would take what follows a mistyped option for a command, and complain of that."""
+        known = {"--", *self._words()}
         for word in arguments:
-            if word.startswith("--") and word != "--" and word.partition("=")[0] not in self._words():
+            if word.startswith("--") and word.partition("=")[0] not in known:
                 self.error(f"unrecognized arguments: {word}")
 
     def _proposal(self, message: str) -> str:

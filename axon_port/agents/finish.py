@@ -8,7 +8,10 @@ from pydantic_ai.messages import ModelResponse
 from pydantic_ai.models import Model
 from pydantic_ai.models.wrapper import WrapperModel
 
-_TIMES_BYTES: Final = ("openai", "anthropic", "google", "groq", "mistral", "cohere", "cerebras", "openrouter", "ollama")
+_TIMES_BYTES: Final = tuple(
+    f"pydantic_ai.models.{name}"
+    for name in ("openai", "anthropic", "google", "groq", "mistral", "cohere", "cerebras", "openrouter", "ollama")
+)
 """pydantic-ai's model modules whose HTTP client times the wait for each byte (`timeout` in the model settings)."""
 
 
@@ -16,8 +19,7 @@ def times_bytes(model: Model) -> bool:
     """Whether a model speaks HTTP through a client of ours, under whatever is wrapped around it."""
     while isinstance(model, WrapperModel):
         model = model.wrapped
-    modules = tuple(f"pydantic_ai.models.{name}" for name in _TIMES_BYTES)
-    return any(kind.__module__.startswith(modules) for kind in type(model).__mro__)
+    return any(kind.__module__.startswith(_TIMES_BYTES) for kind in type(model).__mro__)
 
 
 def is_finished(model: Model, response: ModelResponse) -> bool:

@@ -16,12 +16,11 @@ from axon_port.records.compare import Difference, differences
 from axon_port.records.conversation import conversation_of
 from axon_port.records.pacing import steps
 from axon_port.records.player import Broken, Player, Progress
+from axon_port.records.refusal import refuse
 from axon_port.wire import codec
 from axon_port.wire.record import Entry, Head, NotARecord, read_record
 
 EX_DIFFERENT: Final = 1
-EX_DATAERR: Final = 65
-EX_NOINPUT: Final = 66
 
 LIMITS: Final = ("max_frame_bytes", "max_inflight", "max_tool_calls")
 """Options that the worker of a replay takes from the record. What lets code in has to be said again."""
@@ -33,12 +32,8 @@ def replay(path: Path, options: Sequence[str], out: TextIO, *, timed: bool = Fal
         with path.open("rb") as lines:
             head, read = read_record(lines)
             entries = list(read)
-    except OSError as error:
-        print(f"axon-port replay: {path}: {error.strerror}", file=sys.stderr)
-        return EX_NOINPUT
-    except NotARecord as error:
-        print(f"axon-port replay: {path}: {error}; axon-port --record FILE writes one", file=sys.stderr)
-        return EX_DATAERR
+    except (OSError, NotARecord) as error:
+        return refuse("replay", path, error)
     try:
         found = _played(head, entries, options, timed=timed)
     except (WorkerNotStarted, Broken) as error:

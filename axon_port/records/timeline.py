@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import asdict
 from importlib.resources import files
 from pathlib import Path
 from typing import Final, TextIO
 
 from axon_port.records.gather import Scene, gather
+from axon_port.records.refusal import refuse
 from axon_port.wire.record import Head, NotARecord, read_record
-
-EX_DATAERR: Final = 65
-EX_NOINPUT: Final = 66
 
 DATA: Final = "/*DATA*/null"
 """Where the page's script finds the scene."""
@@ -25,12 +22,8 @@ def timeline(path: Path, out: TextIO) -> int:
         with path.open("rb") as lines:
             head, entries = read_record(lines)
             scene = gather(entries)
-    except OSError as error:
-        print(f"axon-port timeline: {path}: {error.strerror}", file=sys.stderr)
-        return EX_NOINPUT
-    except NotARecord as error:
-        print(f"axon-port timeline: {path}: {error}; axon-port --record FILE writes one", file=sys.stderr)
-        return EX_DATAERR
+    except (OSError, NotARecord) as error:
+        return refuse("timeline", path, error)
     out.write(page(head, scene, path.name))
     return 0
 

@@ -1,0 +1,21 @@
+"""What the commands say of a file that is no record, or cannot be read."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Final
+
+from axon_port.wire.record import NotARecord
+
+EX_DATAERR: Final = 65
+EX_NOINPUT: Final = 66
+
+
+def refuse(command: str, path: Path, error: OSError | NotARecord) -> int:
+    """One line on stderr; the exit status."""
+    if isinstance(error, NotARecord):
+        print(f"axon-port {command}: {path}: {error}; axon-port --record FILE writes one", file=sys.stderr)
+        return EX_DATAERR
+    print(f"axon-port {command}: {path}: {error.strerror}", file=sys.stderr)
+    return EX_NOINPUT
