@@ -20,7 +20,7 @@ from pydantic_ai.usage import UsageLimits
 from axon_port.agents.allow import Allowed
 from axon_port.agents.capabilities import build_capabilities
 from axon_port.agents.imported import imported_agent, own_models
-from axon_port.agents.models import ModelFactory
+from axon_port.agents.models import Lease, ModelFactory
 from axon_port.agents.output import OUTPUT_TOOL, StructuredOutput, structured_output
 from axon_port.agents.recordings import Recordings
 from axon_port.agents.schemas import Schema, SchemaCache
@@ -51,6 +51,7 @@ class AgentDefinition:
     command: commands.CreateAgent
     agent: Agent[Any, Any]
     model: ModelSource
+    lease: Lease
     capabilities: tuple[AbstractCapability[Any], ...]
     tools: Mapping[str, ToolSpec]
     instructions: tuple[Template, ...]
@@ -72,8 +73,11 @@ class AgentDefinition:
         return list(self.tools)
 
 
-def build_agent(command: commands.CreateAgent, workshop: Workshop) -> AgentDefinition:
-    """The agent of a command. Blocking. Raises `WireError`: `InvalidAgent`, `ImportNotAllowed`, …"""
+def build_agent(command: commands.CreateAgent, workshop: Workshop, lease: Lease) -> AgentDefinition:
+    """The agent of a command, whose models are on this lease. Blocking.
+
+    Raises `WireError`: `InvalidAgent`, `ImportNotAllowed`, …
+    """
     if command.model_settings is not None:
         check_model_settings(command.model_settings)
     system_prompt = templates(command.system_prompt)
@@ -88,15 +92,16 @@ def build_agent(command: commands.CreateAgent, workshop: Workshop) -> AgentDefin
     capabilities = build_capabilities(command.capabilities, workshop.allowed)
     if command.module is None:
         agent = _new_agent(command, system_prompt)
-        model = build_models(command.model, workshop.models, workshop.recordings)
+        model = build_models(command.model, lease, workshop.recordings)
     else:
         agent = imported_agent(command, system_prompt, workshop.allowed)
-        model = own_models(agent, command.module, workshop.models)
+        model = own_models(agent, command.module, lease)
     return AgentDefinition(
         agent_id=command.agent_id,
         command=command,
         agent=agent,
         model=model,
+        lease=lease,
         capabilities=tuple(capabilities),
         tools={spec.name: spec for spec in tools},
         instructions=templates(command.instructions),

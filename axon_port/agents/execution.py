@@ -94,6 +94,7 @@ class Execution:
         self._definition = definition
         self._command = command
         self._workshop = workshop
+        self._lease = workshop.models.lease()
         self._usage = RunUsage()
         self._agent_run: AgentRun[Any, Any] | None = None
         self._output: StructuredOutput | None = definition.output
@@ -116,6 +117,8 @@ class Execution:
             if wire_error(error) is None and self._definition.has_foreign_tools:
                 raise _foreign_fault(error) from error
             raise
+        finally:
+            await self._lease.end()
 
     async def _run(self) -> Outcome:
         command, defaults = self._command, self._definition.command
@@ -233,8 +236,8 @@ class Execution:
     async def _models(self) -> ModelSource:
         if self._command.model is None:
             return self._definition.model
-        workshop = self._workshop
-        return await anyio.to_thread.run_sync(build_models, self._command.model, workshop.models, workshop.recordings)
+        recordings = self._workshop.recordings
+        return await anyio.to_thread.run_sync(build_models, self._command.model, self._lease, recordings)
 
     def _capabilities(self) -> list[AbstractCapability[Any]] | None:
         if not self._definition.has_foreign_tools:

@@ -13,7 +13,7 @@ from typing import Any, cast
 from pydantic_ai import Agent
 
 from axon_port.agents.allow import Allowed
-from axon_port.agents.models import ModelFactory
+from axon_port.agents.models import Lease
 from axon_port.agents.sources import ModelSource, named_model
 from axon_port.agents.templates import Template, system_prompt_function
 from axon_port.wire import commands
@@ -45,11 +45,11 @@ def imported_agent(
     return agent
 
 
-def own_models(agent: Agent[Any, Any], reference: str, factory: ModelFactory) -> ModelSource:
+def own_models(agent: Agent[Any, Any], reference: str, lease: Lease) -> ModelSource:
     """The model that an imported agent was made with. Blocking. Raises `WireError` `InvalidAgent`."""
     label = f"module:{reference}"
     if agent.model is None:
         return ModelSource((), label)
     if isinstance(agent.model, str):
-        return ModelSource((named_model(agent.model, factory),), label)
+        return ModelSource((named_model(agent.model, lease),), label)
     return ModelSource((agent.model,), label)

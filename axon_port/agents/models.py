@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import ssl
 import threading
-import weakref
-from collections import deque
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -54,26 +52,110 @@ def model_label(spec: str | Endpoint) -> str:
     return spec if isinstance(spec, str) else spec.name
 
 
+@dataclass
+class _Shared:
+    """The provider of a place, the models made with it, its HTTP clients, and how many leases are on it."""
+
+    provider: Provider[Any]
+    clients: list[httpx2.AsyncClient]
+    models: dict[str, Model] = field(default_factory=dict[str, Model])
+    leases: int = 0
+
+
 class ModelFactory:
     """Builds models and owns their HTTP clients; one for each worker.
 
-    Equal specs give one and the same `Model` as long as anybody holds it, and models of one provider, base
-    URL and key share one HTTP client. What nobody holds any more is closed by `close_unused`, the rest by
-    `aclose`.
-    `build` may be called from several threads; the two others belong on the event loop that ran the models.
+    Models of one provider, base URL and key share one HTTP client, which is closed with the last lease on it.
     """
 
     def __init__(self) -> None:
         self._building = threading.Lock()
-        self._models: weakref.WeakValueDictionary[str | Endpoint, Model] = weakref.WeakValueDictionary()
-        self._providers: weakref.WeakValueDictionary[_Place, Provider[Any]] = weakref.WeakValueDictionary()
-        self._open: set[httpx2.AsyncClient] = set()
-        # Filled by finalizers, which run in any thread and at any time: a deque needs no lock.
-        self._unused: deque[httpx2.AsyncClient] = deque()
+        # Apart from the above, which a thread holds for as long as an import takes: the loop ends leases.
+        self._counting = threading.Lock()
+        self._shared: dict[_Place, _Shared] = {}
         self._tls: ssl.SSLContext | None = None
 
+    def lease(self) -> Lease:
+        """A new lease, for one agent or one run."""
+        return Lease(self)
+
+    async def aclose(self) -> None:
+        """Close every HTTP client. Models that were built before cannot be used any more."""
+        while self._shared:
+            _, shared = self._shared.popitem()
+            await _close(shared)
+
+    def take(self, spec: str | Endpoint) -> tuple[_Place, Model]:
+        """Only for `Lease`: a model and the place that is to be given back."""
+        prefix, name, place = _read(spec)
+        with self._building:
+            with self._counting:
+                shared = self._shared.get(place)
+                if shared is not None:
+                    shared.leases += 1
+            if shared is None:
+                shared = self._open(place)
+            try:
+                return place, self._model(f"{prefix}:{name}", shared)
+            except BaseException as error:
+                # Its clients have asked nothing yet and have no connection to close.
+                self._drop(place)
+                if isinstance(error, (UserError, ImportError)):
+                    raise UnusableModel(f"{model_label(spec)}: {error}") from error
+                raise
+
+    async def give_back(self, place: _Place) -> None:
+        """Only for `Lease`."""
+        shared = self._drop(place)
+        if shared is not None:
+            await _close(shared)
+
+    def _open(self, place: _Place) -> _Shared:
+        prefix, base_url, api_key = place
+        made: list[httpx2.AsyncClient] = []
+
+        def http_client(read_timeout: float) -> httpx2.AsyncClient:
+            made.append(new_http_client(self._tls_context(), base_url, read_timeout))
+            return made[-1]
+
+        provider = build_provider(prefix, base_url, api_key, http_client)
+        shared = _Shared(provider, made, leases=1)
+        with self._counting:
+            self._shared[place] = shared
+        return shared
+
+    def _model(self, name: str, shared: _Shared) -> Model:
+        model = shared.models.get(name)
+        if model is None:
+            model = without_retries(infer_model(name, lambda _: shared.provider), shared.provider)
+            shared.models[name] = model
+        return model
+
+    def _drop(self, place: _Place) -> _Shared | None:
+        """One lease less; what is to be closed, if it was the last."""
+        with self._counting:
+            shared = self._shared.get(place)
+            if shared is None:
+                return None
+            shared.leases -= 1
+            return None if shared.leases else self._shared.pop(place)
+
+    def _tls_context(self) -> ssl.SSLContext:
+        """One for all clients: it holds the certificates, 0.8 MB and 20 ms each time."""
+        if self._tls is None:
+            self._tls = httpx2.create_ssl_context()
+        return self._tls
+
+
+class Lease:
+    """What one agent or one run holds of a factory."""
+
+    def __init__(self, factory: ModelFactory) -> None:
+        self._factory = factory
+        self._places: list[_Place] = []
+
     def build(self, spec: str | Endpoint) -> Model:
-        """The model of a name or an endpoint.
+        """The model of a name or an endpoint, usable until the lease ends; equal specs give one and the same.
 
         Blocks (a provider's client is imported: 0.1 to 1.6 s): call it on a thread.
 
@@ -83,57 +165,19 @@ class ModelFactory:
         if spec in (TEST_MODEL, Endpoint(TEST_MODEL)):
             # It remembers its last request for inspection, so it is not shared.
             return TestModel()
-        with self._building:
-            model = self._models.get(spec)
-            if model is None:
-                model = self._models[spec] = self._new_model(spec)
-            return model
+        place, model = self._factory.take(spec)
+        self._places.append(place)
+        return model
 
-    async def close_unused(self) -> None:
-        """Close the HTTP clients of models that nobody holds any more, as after agents were deleted."""
-        while self._unused:
-            client = self._unused.popleft()
-            self._open.discard(client)
-            await client.aclose()
+    async def end(self) -> None:
+        """Give back what was built. On the event loop that ran the models; again does nothing."""
+        while self._places:
+            await self._factory.give_back(self._places.pop())
 
-    async def aclose(self) -> None:
-        """Close every HTTP client. Models that were built before cannot be used any more."""
-        while self._open:
-            await self._open.pop().aclose()
-        self._unused.clear()
 
-    def _new_model(self, spec: str | Endpoint) -> Model:
-        prefix, name, place = _read(spec)
-        provider = self._provider(place)
-        try:
-            model = infer_model(f"{prefix}:{name}", lambda _: provider)
-        except (UserError, ImportError) as error:
-            raise UnusableModel(f"{model_label(spec)}: {error}") from error
-        return without_retries(model, provider)
-
-    def _provider(self, place: _Place) -> Provider[Any]:
-        provider = self._providers.get(place)
-        if provider is not None:
-            return provider
-        prefix, base_url, api_key = place
-        made: list[httpx2.AsyncClient] = []
-
-        def http_client(read_timeout: float) -> httpx2.AsyncClient:
-            made.append(new_http_client(self._tls_context(), base_url, read_timeout))
-            return made[-1]
-
-        provider = build_provider(prefix, base_url, api_key, http_client)
-        for client in made:
-            self._open.add(client)
-            weakref.finalize(provider, self._unused.append, client).atexit = False
-        self._providers[place] = provider
-        return provider
-
-    def _tls_context(self) -> ssl.SSLContext:
-        """One for all clients: it holds the certificates, 0.8 MB and 20 ms each time."""
-        if self._tls is None:
-            self._tls = httpx2.create_ssl_context()
-        return self._tls
+async def _close(shared: _Shared) -> None:
+    for client in shared.clients:
+        await client.aclose()
 
 
 def _read(spec: str | Endpoint) -> tuple[str, str, _Place]:

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from pydantic_ai.models import Model
 
-from axon_port.agents.models import Endpoint, ModelFactory, UnusableModel, model_label
+from axon_port.agents.models import Endpoint, Lease, UnusableModel, model_label
 from axon_port.agents.recordings import NAME as REPLAY
 from axon_port.agents.recordings import RecordingModel, Recordings, ReplayedModel
 from axon_port.agents.script import NAME as SCRIPT
@@ -26,32 +26,32 @@ class ModelSource:
     label: str
 
 
-def build_models(models: Any, factory: ModelFactory, recordings: Recordings) -> ModelSource:
+def build_models(models: Any, lease: Lease, recordings: Recordings) -> ModelSource:
     """The source that a command names. Blocking: a provider's client is imported, a recording is read.
 
     Raises `WireError` `InvalidAgent`.
     """
     specs = cast("Sequence[ModelSpec]", models if isinstance(models, list) else [models])
-    sources = tuple(_source(spec, factory, recordings) for spec in specs)
+    sources = tuple(_source(spec, lease, recordings) for spec in specs)
     return ModelSource(sources, ", ".join(map(_label, specs)))
 
 
-def _source(spec: ModelSpec, factory: ModelFactory, recordings: Recordings) -> Model | commands.Script:
+def _source(spec: ModelSpec, lease: Lease, recordings: Recordings) -> Model | commands.Script:
     match spec:
         case commands.Script():
             return spec
         case commands.Recorded():
-            return RecordingModel(named_model(spec.model, factory), recordings.open(spec.record))
+            return RecordingModel(named_model(spec.model, lease), recordings.open(spec.record))
         case commands.Replayed():
             return ReplayedModel(recordings.read(spec.replay))
         case _:
-            return named_model(spec, factory)
+            return named_model(spec, lease)
 
 
-def named_model(spec: str | commands.Endpoint, factory: ModelFactory) -> Model:
+def named_model(spec: str | commands.Endpoint, lease: Lease) -> Model:
     """The model of a name or an endpoint. Blocking. Raises `WireError` `InvalidAgent`."""
     try:
-        return factory.build(spec if isinstance(spec, str) else _endpoint(spec))
+        return lease.build(spec if isinstance(spec, str) else _endpoint(spec))
     except UnusableModel as error:
         raise WireError("InvalidAgent", str(error)) from None
 

@@ -62,7 +62,7 @@ class Roster:
         agent.retired = True
         if agent.runs_inflight == 0:
             await close_capabilities(agent.definition.capabilities)
-            await self._workshop.models.close_unused()
+            await agent.definition.lease.end()
 
     def begin_change(self, agent_id: str) -> Change:
         """Take the next place in the order of this agent's changes. Synchronous, so that the order is the arrival's."""
@@ -84,7 +84,12 @@ class Roster:
             if command.agent_id in self._agents and not command.replace:
                 message = f"agent {command.agent_id!r} exists: send `replace: true` to put this one in its place"
                 raise WireError("AgentExists", message, details={"agent_id": command.agent_id})
-            definition = await anyio.to_thread.run_sync(build_agent, command, self._workshop)
+            lease = self._workshop.models.lease()
+            try:
+                definition = await anyio.to_thread.run_sync(build_agent, command, self._workshop, lease)
+            except BaseException:
+                await lease.end()
+                raise
             turns = None if command.max_concurrency is None else asyncio.Semaphore(command.max_concurrency)
             replaced = self._agents.get(command.agent_id)
             agent = self._agents[command.agent_id] = Agent(definition, turns)

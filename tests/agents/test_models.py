@@ -1,6 +1,5 @@
 """From names and endpoints to models, and what these models then send: measured on loopback servers."""
 
-import gc
 import gzip
 import json
 import os
@@ -92,7 +91,7 @@ def canary_netrc(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
 
 
 def build(spec: str | Endpoint) -> Model:
-    return ModelFactory().build(spec)
+    return ModelFactory().lease().build(spec)
 
 
 def refusal(spec: str | Endpoint) -> str:
@@ -117,7 +116,7 @@ def ask(spec: str | Endpoint, *, stream: bool = False, settings: ModelSettings |
     async def main() -> ModelResponse:
         factory = ModelFactory()
         try:
-            model = await to_thread.run_sync(factory.build, spec)
+            model = await to_thread.run_sync(factory.lease().build, spec)
             with anyio.fail_after(30):
                 return await question(model, stream=stream, settings=settings)
         finally:
@@ -210,7 +209,8 @@ def test_credentials_that_an_sdk_looks_for_and_does_not_find_make_the_model_unus
 
 def test_the_test_model_is_made_anew_each_time() -> None:
     factory = ModelFactory()
-    first, second = factory.build("test"), factory.build(Endpoint("test"))
+    lease = factory.lease()
+    first, second = lease.build("test"), lease.build(Endpoint("test"))
     assert isinstance(first, PydanticTestModel)
     assert isinstance(second, PydanticTestModel)
     assert first is not second
@@ -510,7 +510,7 @@ def test_no_connection_is_waited_for_longer_than_its_own_timeout() -> None:
 
     async def main(service: Provider) -> None:
         factory = ModelFactory()
-        model = factory.build(at(service))
+        model = factory.lease().build(at(service))
         http: Any = cast(Any, model).client._api_client._async_httpx_client
         http.event_hooks["request"].append(record)
         await question(model, settings=ModelSettings(timeout=1000))
@@ -633,16 +633,16 @@ ENDPOINT = Endpoint("openai-chat:one", "http://127.0.0.1:9/v1", KEY)
 
 def test_ten_thousand_equal_specs_are_one_model() -> None:
     factory = ModelFactory()
-    first = factory.build(ENDPOINT)
+    first = factory.lease().build(ENDPOINT)
     specs = (Endpoint(ENDPOINT.name, ENDPOINT.base_url, ENDPOINT.api_key) for _ in range(10_000))
-    assert all(factory.build(spec) is first for spec in specs)
+    assert all(factory.lease().build(spec) is first for spec in specs)
 
 
 def test_models_of_one_place_share_a_client_and_others_do_not() -> None:
     factory = ModelFactory()
-    one = factory.build(ENDPOINT)
-    two = factory.build(Endpoint("openai-chat:two", ENDPOINT.base_url, KEY))
-    other_key = factory.build(Endpoint("openai-chat:one", ENDPOINT.base_url, f"{KEY}-other"))
+    one = factory.lease().build(ENDPOINT)
+    two = factory.lease().build(Endpoint("openai-chat:two", ENDPOINT.base_url, KEY))
+    other_key = factory.lease().build(Endpoint("openai-chat:one", ENDPOINT.base_url, f"{KEY}-other"))
     assert one is not two
     assert client_of(one) is client_of(two)
     assert client_of(one) is not client_of(other_key)
@@ -656,7 +656,7 @@ def test_threads_that_build_the_same_model_get_the_same() -> None:
 
     def work() -> None:
         together.wait(10)
-        built.append(factory.build(ENDPOINT))
+        built.append(factory.lease().build(ENDPOINT))
 
     threads = [threading.Thread(target=work) for _ in range(4)]
     for thread in threads:
@@ -670,42 +670,74 @@ def test_threads_that_build_the_same_model_get_the_same() -> None:
 def test_a_model_that_cannot_be_built_leaves_the_factory_usable(monkeypatch: pytest.MonkeyPatch) -> None:
     factory = ModelFactory()
     with pytest.raises(UnusableModel):
-        factory.build("openai:gpt-5.2")
+        factory.lease().build("openai:gpt-5.2")
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    assert isinstance(factory.build("openai:gpt-5.2"), OpenAIResponsesModel)
+    assert isinstance(factory.lease().build("openai:gpt-5.2"), OpenAIResponsesModel)
 
 
 @pytest.mark.parametrize("name", ["openai-chat:one", "anthropic:one"])
-def test_the_client_of_models_that_nobody_holds_is_closed_and_no_other(name: str) -> None:
+def test_a_client_is_closed_with_the_last_lease_on_it_and_no_other(name: str) -> None:
     async def main() -> None:
         factory = ModelFactory()
-        kept = factory.build(Endpoint(name, ENDPOINT.base_url, f"{KEY}-kept"))
-        dropped = factory.build(Endpoint(name, ENDPOINT.base_url, KEY))
-        sibling = factory.build(Endpoint(f"{name}-more", ENDPOINT.base_url, KEY))
-        client = client_of(dropped)
-        del dropped
-        gc.collect()
-        await factory.close_unused()
-        assert not client.is_closed()
-        del sibling
-        gc.collect()
-        await factory.close_unused()
-        assert client.is_closed()
-        assert not client_of(kept).is_closed()
+        first, second, other = factory.lease(), factory.lease(), factory.lease()
+        model = first.build(Endpoint(name, ENDPOINT.base_url, KEY))
+        first.build(Endpoint(name, ENDPOINT.base_url, KEY))
+        second.build(Endpoint(f"{name}-more", ENDPOINT.base_url, KEY))
+        elsewhere = other.build(Endpoint(name, ENDPOINT.base_url, f"{KEY}-other"))
+        await first.end()
+        assert not client_of(model).is_closed()
+        await second.end()
+        assert client_of(model).is_closed()
+        assert not client_of(elsewhere).is_closed()
         await factory.aclose()
-        assert client_of(kept).is_closed()
+        assert client_of(elsewhere).is_closed()
 
     anyio.run(main)
 
 
-def test_a_model_that_was_dropped_can_be_built_again() -> None:
+def test_a_lease_ends_once() -> None:
     async def main() -> None:
         factory = ModelFactory()
-        factory.build(ENDPOINT)
-        gc.collect()
-        await factory.close_unused()
-        assert not client_of(factory.build(ENDPOINT)).is_closed()
+        one, other = factory.lease(), factory.lease()
+        one.build(ENDPOINT)
+        model = other.build(ENDPOINT)
+        await one.end()
+        await one.end()
+        assert not client_of(model).is_closed()
+        await other.end()
+        assert client_of(model).is_closed()
+
+    anyio.run(main)
+
+
+def test_a_model_that_was_given_back_can_be_built_again() -> None:
+    async def main() -> None:
+        factory = ModelFactory()
+        lease = factory.lease()
+        lease.build(ENDPOINT)
+        await lease.end()
+        assert not client_of(lease.build(ENDPOINT)).is_closed()
         await factory.aclose()
+
+    anyio.run(main)
+
+
+@pytest.mark.parametrize("fault", [ImportError, RuntimeError])
+def test_a_model_that_cannot_be_built_holds_no_client_open(
+    monkeypatch: pytest.MonkeyPatch, fault: type[Exception]
+) -> None:
+    def fail(*_: object) -> Model:
+        raise fault("not this one")
+
+    async def main() -> None:
+        factory = ModelFactory()
+        lease, failing = factory.lease(), factory.lease()
+        model = lease.build(ENDPOINT)
+        monkeypatch.setattr(models, "infer_model", fail)
+        with pytest.raises(UnusableModel if fault is ImportError else fault):
+            failing.build(Endpoint("openai-chat:two", ENDPOINT.base_url, KEY))
+        await lease.end()
+        assert client_of(model).is_closed()
 
     anyio.run(main)
 
@@ -714,7 +746,7 @@ def test_a_model_that_was_dropped_can_be_built_again() -> None:
 def test_an_agent_that_is_left_does_not_close_the_client_of_another(interface: Interface) -> None:
     async def main(service: Provider) -> None:
         factory = ModelFactory()
-        model = factory.build(at(service))
+        model = factory.lease().build(at(service))
         async with Agent(model) as agent:
             assert (await agent.run("Hello?")).output == "Hello"
         connections = len(service.requests)
@@ -732,10 +764,9 @@ def test_an_agent_that_is_left_does_not_close_the_client_of_another(interface: I
 def test_closing_twice_does_nothing_more() -> None:
     async def main() -> None:
         factory = ModelFactory()
-        model = factory.build(ENDPOINT)
+        model = factory.lease().build(ENDPOINT)
         await factory.aclose()
         await factory.aclose()
-        await factory.close_unused()
         assert client_of(model).is_closed()
 
     anyio.run(main)
@@ -750,7 +781,7 @@ def test_all_clients_share_the_certificates(monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(models, "new_http_client", record)
     factory = ModelFactory()
-    built = [factory.build(Endpoint("openai-chat:m", ENDPOINT.base_url, f"{KEY}{n}")) for n in range(20)]
+    built = [factory.lease().build(Endpoint("openai-chat:m", ENDPOINT.base_url, f"{KEY}{n}")) for n in range(20)]
     assert len(built) == 20
     assert len(made) == 20
     assert len({id(context) for context in made}) == 1

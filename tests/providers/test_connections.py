@@ -8,14 +8,10 @@ import pytest
 
 from tests.kit import Worker, succeeded
 from tests.kit.providers import Interface, Provider
-from tests.kit.providers.answers import make_answer
 
-from .scenes import agent_on
+from .scenes import FEW_TOKENS, agent_on, endpoint
 
 PATIENCE_S = 30.0
-
-ROUNDS = 20
-RUNS_OF_A_ROUND = 20
 
 
 class Counting(Provider):
@@ -59,23 +55,6 @@ def counting(worker: Worker, interface: Interface) -> Iterator[Counting]:
         yield provider
 
 
-def rounds_of_traffic(worker: Worker, watched: Counting) -> Iterator[int]:
-    """Rounds of runs on another endpoint, until the watched one has no connection or its time is up.
-
-    What a run leaves behind is let go of by and by: by the collector, and by the event loop, which keeps the timers
-    of earlier requests until there are enough of them.
-    """
-    with Provider(watched.interface) as elsewhere:
-        elsewhere.respond(lambda _request: make_answer())
-        agent = agent_on(worker, elsewhere)
-        for number in range(ROUNDS):
-            for run in [worker.start_run(agent) for _ in range(RUNS_OF_A_ROUND)]:
-                succeeded(worker.terminal(run))
-            yield number
-            if watched.open == 0:
-                return
-
-
 def test_runs_of_one_endpoint_share_a_connection(worker: Worker, counting: Counting) -> None:
     """clause: MODEL-HTTP"""
     counting.say(times=6)
@@ -93,10 +72,7 @@ def test_the_connections_of_a_deleted_agent_are_closed(worker: Worker, counting:
     succeeded(worker.run(agent))
     assert counting.open == 1
     succeeded(worker.ask("delete_agent", agent_id=agent))
-    for _ in rounds_of_traffic(worker, counting):
-        name = worker.agent([{"text": "hi"}])
-        succeeded(worker.ask("delete_agent", agent_id=name))
-    assert counting.open == 0
+    counting.wait_all_closed()
 
 
 def test_the_connections_of_a_replaced_agent_are_closed(worker: Worker, counting: Counting) -> None:
@@ -104,10 +80,9 @@ def test_the_connections_of_a_replaced_agent_are_closed(worker: Worker, counting
     counting.say()
     agent = agent_on(worker, counting)
     succeeded(worker.run(agent))
-    for _ in rounds_of_traffic(worker, counting):
-        script = {"script": [{"text": "hi"}]}
-        succeeded(worker.ask("create_agent", agent_id=agent, model=script, replace=True))
-    assert counting.open == 0
+    script = {"script": [{"text": "hi"}]}
+    succeeded(worker.ask("create_agent", agent_id=agent, model=script, replace=True))
+    counting.wait_all_closed()
     assert succeeded(worker.run(agent))["result"] == "hi"
 
 
@@ -120,6 +95,16 @@ def test_a_run_under_way_keeps_its_connection_when_its_agent_is_deleted(worker: 
     succeeded(worker.ask("delete_agent", agent_id=agent))
     counting.release()
     assert succeeded(worker.terminal(run))["result"] == "still here"
+    counting.wait_all_closed()
+
+
+def test_the_connections_of_a_model_for_one_run_are_closed(worker: Worker, counting: Counting) -> None:
+    """clause: MODEL-HTTP"""
+    counting.say()
+    agent = worker.agent([{"text": "hi"}])
+    succeeded(worker.run(agent, model=endpoint(counting), model_settings=FEW_TOKENS))
+    counting.wait_all_closed()
+    assert counting.begun == 1
 
 
 def test_an_agent_that_is_deleted_leaves_the_connection_to_another_of_its_endpoint(
