@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_ai import Agent
 from pydantic_ai.capabilities import AbstractCapability
-from pydantic_ai.exceptions import UserError
 from pydantic_ai.settings import ModelSettings
 from pydantic_ai.usage import UsageLimits
 
@@ -45,11 +45,11 @@ class Workshop:
 
 @dataclass(frozen=True)
 class AgentDefinition:
-    """One agent. `command` holds the defaults that a run can replace."""
+    """One agent. `command` holds the defaults that a run can replace, and nothing that was compiled."""
 
     agent_id: str
     command: commands.CreateAgent
-    agent: Agent[Any, Any]
+    imported: Agent[Any, Any] | None
     model: ModelSource
     lease: Lease
     capabilities: tuple[AbstractCapability[Any], ...]
@@ -58,6 +58,12 @@ class AgentDefinition:
     system_prompt: tuple[Template, ...]
     output: StructuredOutput | None
     deps_schema: Schema | None
+
+    @cached_property
+    def agent(self) -> Agent[Any, Any]:
+        """pydantic-ai's. Made for the first run: it is larger than all the rest, and of ten thousand agents few may
+        ever run."""
+        return self.imported or _new_agent(self)
 
     @property
     def has_foreign_tools(self) -> bool:
@@ -91,15 +97,16 @@ def build_agent(command: commands.CreateAgent, workshop: Workshop, lease: Lease)
         raise WireError("InvalidAgent", f"a tool is called {OUTPUT_TOOL!r} like the output tool: rename it")
     capabilities = build_capabilities(command.capabilities, workshop.allowed)
     if command.module is None:
-        agent = _new_agent(command, system_prompt)
+        imported = None
         model = build_models(command.model, lease, workshop.recordings)
     else:
-        agent = imported_agent(command, system_prompt, workshop.allowed)
-        model = own_models(agent, command.module, lease)
+        imported = imported_agent(command, system_prompt, workshop.allowed)
+        model = own_models(imported, command.module, lease)
     return AgentDefinition(
         agent_id=command.agent_id,
-        command=command,
-        agent=agent,
+        # What has been compiled is not kept twice: an agent may be one of ten thousand.
+        command=command.model_copy(update={"tools": [], "model": None, "instructions": None, "system_prompt": None}),
+        imported=imported,
         model=model,
         lease=lease,
         capabilities=tuple(capabilities),
@@ -151,15 +158,10 @@ def retry_budgets(command: commands.CreateAgent) -> Any:
     return {name: budget for name, budget in given.items() if budget is not None} or None
 
 
-def _new_agent(command: commands.CreateAgent, system_prompt: Sequence[Template]) -> Agent[Any, Any]:
-    try:
-        agent: Agent[Any, Any] = Agent(
-            name=command.agent_id,
-            deps_type=object,
-            end_strategy=command.end_strategy or "graceful",
-        )
-    except UserError as error:
-        raise WireError("InvalidAgent", str(error)) from None
-    for template in system_prompt:
+def _new_agent(definition: AgentDefinition) -> Agent[Any, Any]:
+    agent: Agent[Any, Any] = Agent(
+        name=definition.agent_id, deps_type=object, end_strategy=definition.command.end_strategy or "graceful"
+    )
+    for template in definition.system_prompt:
         agent.system_prompt(system_prompt_function(template))
     return agent

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from functools import cached_property
 from itertools import islice
 from typing import Any, Final
 
@@ -40,11 +41,14 @@ _PATTERNS: Final = jsonschema_rs.FancyRegexOptions(backtrack_limit=BACKTRACK_LIM
 class Schema:
     """A compiled JSON Schema."""
 
-    __slots__ = ("_validator", "raw")
-
     def __init__(self, raw: dict[str, Any] | bool) -> None:
         self.raw = raw
         self._validator = _compile(raw, mask=None)
+
+    @cached_property
+    def core(self) -> SchemaValidator:
+        """What pydantic-ai validates arguments with."""
+        return core_validator(self)
 
     def faults(self, instance: Any) -> list[dict[str, Any]]:
         """What is wrong with `instance`: `{"loc", "msg", "type"}` each, at most `MAX_FAULTS`; empty if valid.

@@ -12,7 +12,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, cast
 
 import anyio
 from pydantic import ValidationError
@@ -28,7 +28,7 @@ from axon_port.agents.deferral import ARGS_AFTER_APPROVAL
 from axon_port.agents.ends import ToolFault, denial
 from axon_port.agents.functions import call_function
 from axon_port.agents.host import Broken, Call, Failed, Happened, Host, Retry, Returned
-from axon_port.agents.schemas import Schema, SchemaCache, core_validator
+from axon_port.agents.schemas import Schema, SchemaCache
 from axon_port.wire import commands
 from axon_port.wire.errors import WireError, faults_of
 
@@ -100,7 +100,8 @@ def _compile(tool: commands.Tool, timeout_ms: int | None, schemas: SchemaCache, 
     if tool.parameters is not None:
         parameters = _object_schema(tool)
         schema = schemas.compile(parameters, f"`parameters` of tool {tool.name[:256]!r}")
-        validator = core_validator(schema)
+        # Of equal schemas one is kept, with its validator.
+        parameters, validator = cast("dict[str, Any]", schema.raw), schema.core
     if validator is None:
         raise WireError("InvalidAgent", f"tool {tool.name[:256]!r} needs `parameters`")
     milliseconds = tool.timeout_ms or timeout_ms

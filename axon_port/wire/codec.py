@@ -24,7 +24,8 @@ stop everything for seconds and take 30 times their size.
 """
 
 COLLECTED_BYTES: Final = 1_048_576
-"""Payloads above this are parsed without the collector, which would look at the half-made value again and again."""
+"""Payloads above this are counted, and parsed without the collector, which would look at the half-made value again
+and again."""
 
 _ITEM_SIGNS: Final = (b"[", b"{", b":")
 _STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
@@ -77,12 +78,11 @@ def decode(payload: Payload) -> object:
     Integers are exact, of duplicate keys the last one counts. Raises `NotJson`, or `NumberLost` for a decimal
     beyond an IEEE double and for an integer of thousands of digits.
     """
-    if _has_too_many_items(payload):
-        raise NotJson(f"it has more than {MAX_ITEMS} arrays, objects and keys")
     try:
-        with _collector_paused(len(payload) > COLLECTED_BYTES):
-            value: object = from_json(payload, allow_inf_nan=False)
+        value = _parsed(payload) if len(payload) <= COLLECTED_BYTES else _parsed_with_care(payload)
     except ValueError as error:
+        if isinstance(error, NotJson):
+            raise
         if _BAD_NUMBER not in str(error):
             raise NotJson(str(error)) from None
         rest = _without_numbers(payload)
@@ -117,6 +117,17 @@ def clean_text(text: str) -> str:
     return _SURROGATES.sub(_REPLACEMENT, text)
 
 
+def _parsed(payload: Payload) -> object:
+    return from_json(payload, allow_inf_nan=False)
+
+
+def _parsed_with_care(payload: Payload) -> object:
+    if _has_too_many_items(payload):
+        raise NotJson(f"it has more than {MAX_ITEMS} arrays, objects and keys")
+    with _collector_paused():
+        return _parsed(payload)
+
+
 def _has_too_many_items(payload: Payload) -> bool:
     if len(payload) <= MAX_ITEMS:
         return False
@@ -130,8 +141,8 @@ def _has_too_many_items(payload: Payload) -> bool:
 
 
 @contextmanager
-def _collector_paused(wanted: bool) -> Generator[None]:
-    if not (wanted and gc.isenabled()):
+def _collector_paused() -> Generator[None]:
+    if not gc.isenabled():
         yield
         return
     gc.disable()
@@ -143,7 +154,10 @@ def _collector_paused(wanted: bool) -> Generator[None]:
 
 def _has_infinity(value: object) -> bool:
     # The parser turns 1e400 into an infinity; a walk over the values costs less than a search through the bytes.
-    walked: list[object] = [value]
+    if isinstance(value, float):
+        return math.isinf(value)
+    children = cast("Iterable[object]", value.values() if isinstance(value, dict) else value)
+    walked = [child for child in children if type(child) in _WALKED]
     for item in walked:
         if isinstance(item, float):
             if math.isinf(item):

@@ -109,19 +109,28 @@ class Exchanges:
             exchange = self._open[frame_id] = Exchange(self, frame_id, kind)
             return exchange
 
+    def answer(self, frame_id: Id, result: Any) -> bool:
+        """Claim, settle and free the id in one. False, and nothing sent, where it is in use."""
+        payload = self.terminal(result_frame(frame_id, result))
+        with self.lock:
+            if frame_id in self._open:
+                return False
+            self.outbox.put(payload)
+            return True
+
     def release(self, exchange: Exchange) -> None:
         """Only for `Exchange.settle`, which holds the lock."""
         del self._open[exchange.id]
 
     def say(self, frame: Frame) -> None:
         """Send a frame that belongs to no exchange: an error with `id: null`, `ready`, `goodbye`."""
-        self.outbox.put(self.terminal(frame, last_words(None)))
+        self.outbox.put(self.terminal(frame))
 
-    def terminal(self, frame: Frame, otherwise: bytes) -> bytes:
-        """The payload of a last frame, whatever happens: a command that was read is always answered."""
+    def terminal(self, frame: Frame, otherwise: bytes | None = None) -> bytes:
+        """The payload of a last frame, or `otherwise`: a command that was read is always answered."""
         try:
             return self.redactor.payload(encode_terminal(frame, self.max_frame_bytes))
         except Exception:
             with contextlib.suppress(Exception):  # logging is writing too
                 _logger.exception("an answer could not be written")
-            return otherwise
+            return otherwise or last_words(frame["id"])

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, Final
 from axon_port.wire import codec
 from axon_port.wire.envelope import ANSWERS, Envelope, Refused, number_lost, open_envelope
 from axon_port.wire.errors import WireError
-from axon_port.wire.events import error_frame, result_frame
+from axon_port.wire.events import error_frame
 from axon_port.wire.framing import FramingLost, Oversize
-from axon_port.worker.exchanges import Exchange, Exchanges
+from axon_port.worker.exchanges import Exchange, Exchanges, Id
 
 if TYPE_CHECKING:
     from axon_port.worker.recorder import Recorder
@@ -168,6 +168,9 @@ class Intake:
 
     def _take(self, frame: bytes | bytearray | Oversize | FramingLost) -> None:
         match frame:
+            case bytes() | bytearray():
+                self.frames_in += 1
+                self._receive_safely(frame)
             case Oversize(length):
                 self.frames_in += 1
                 self._unreadable(length)
@@ -177,9 +180,6 @@ class Intake:
                 self._exchanges.say(error_frame(None, error, fatal=True))
                 self._on_ended()
                 self._inbox.put(InputLost())
-            case _:
-                self.frames_in += 1
-                self._receive_safely(frame)
 
     def _receive_safely(self, payload: bytes | bytearray) -> None:
         try:
@@ -216,16 +216,19 @@ class Intake:
     def _admit(self, envelope: Envelope, size: int) -> None:
         if envelope.type in ANSWERS:
             self._inbox.put(Received(envelope, None, size))
-            return
-        exchange = self._exchanges.claim(envelope.id, envelope.type)
-        if exchange is None:
-            message = "this id is in use: its terminal frame has not been sent yet"
-            self._exchanges.say(error_frame(None, WireError("DuplicateId", message), run_id=envelope.id))
         elif envelope.type == "ping" and len(envelope.fields) == 2:
-            self.pings += 1
-            exchange.settle(result_frame(envelope.id, self._pong()))
+            if self._exchanges.answer(envelope.id, self._pong()):
+                self.pings += 1
+            else:
+                self._in_use(envelope.id)
+        elif (exchange := self._exchanges.claim(envelope.id, envelope.type)) is None:
+            self._in_use(envelope.id)
         else:
             self._inbox.put(Received(envelope, exchange, size))
+
+    def _in_use(self, frame_id: Id) -> None:
+        message = "this id is in use: its terminal frame has not been sent yet"
+        self._exchanges.say(error_frame(None, WireError("DuplicateId", message), run_id=frame_id))
 
     def _refuse(self, refused: Refused) -> None:
         exchange = None if refused.id is None else self._exchanges.claim(refused.id, "refused")

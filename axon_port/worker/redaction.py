@@ -81,9 +81,14 @@ class Redactor:
 
     def payload(self, payload: bytes) -> bytes:
         """An encoded frame with its texts redacted. Costs a search where there is nothing to do."""
-        secrets = self._encoded
-        if _CUT not in payload and not (secrets and any(secret in payload for secret in secrets)):
-            return payload
+        if _CUT in payload:
+            return self._redacted(payload)
+        for secret in self._encoded:
+            if secret in payload:
+                return self._redacted(payload)
+        return payload
+
+    def _redacted(self, payload: bytes) -> bytes:
         try:
             frame = cast("dict[str, Any]", codec.decode(payload))
         except ValueError:

@@ -246,8 +246,9 @@ class ActiveRun:
             timer.cancel()
         self._host.calls.cancel_all("finished")
         self._count(frame)
-        self.exchange.settle(frame)
+        # First: whoever has the answer and asks how many runs are left is not told of this one.
         self._on_settled(self)
+        self.exchange.settle(frame)
 
     def _count(self, frame: Frame) -> None:
         stats = self._services.stats
