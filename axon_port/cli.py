@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 from axon_port import __version__
+from axon_port.advice import AdvisingParser, UsageError
 from axon_port.worker.options import Options
 
 EX_USAGE: Final = 64
 EX_SOFTWARE: Final = 70
+EX_INTERRUPTED: Final = 130
+"""What a shell makes of a process that SIGINT has ended."""
 
 LEVELS: Final = ("debug", "info", "warning", "error", "critical")
 MIN_FRAME_BYTES: Final = 512
@@ -28,68 +29,32 @@ MAX_FRAME_BYTES: Final = 2**32 - 1
 PREFIX: Final = "AXON_PORT_"
 
 
-_LACKING: Final = re.compile(r"argument (--\S+): expected one argument")
-_MISTAKEN: Final = re.compile(r"invalid choice: '(?P<choice>[^']*)'|unrecognized arguments: (?P<option>\S+)")
-"""What argparse says of an option without its value, and of a word that it does not know."""
-
-
-class UsageError(Exception):
-    """Wrong arguments; the text says what is wrong and what to type."""
-
-
-def subparsers(action: argparse.Action) -> Mapping[str, argparse.ArgumentParser]:
-    """The commands of an action by name; empty for one that has none."""
-    choices: Any = action.choices
-    return choices if action.nargs == argparse.PARSER else {}
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message}{self._proposal(message)}")
-
-    def demand_known(self, arguments: Sequence[str]) -> None:
-        """Argparse would take what follows a mistyped option for a command, and complain of that."""
-        known = {"--", *self._words()}
-        for word in arguments:
-            if word.startswith("--") and word.partition("=")[0] not in known:
-                self.error(f"unrecognized arguments: {word}")
-
-    def _proposal(self, message: str) -> str:
-        """What to type instead, where that can be guessed."""
-        if lacking := _LACKING.search(message):
-            metavars = [action.metavar for action in self._actions if lacking[1] in action.option_strings]
-            return f": write {lacking[1]} {metavars[0]}" if metavars else ""
-        found = _MISTAKEN.search(message)
-        if found is None:
-            return ""
-        word = (found["choice"] or found["option"] or "").partition("=")[0]
-        near = get_close_matches(word, sorted(self._words()), 1)
-        return f": did you mean {near[0]}?" if near else ""
-
-    def _words(self) -> set[str]:
-        """Everything that can be typed here and in the subcommands."""
-        words: set[str] = set()
-        for action in self._actions:
-            words.update(action.option_strings, map(str, action.choices or ()))
-            for parser in subparsers(action).values():
-                words |= parser._words() if isinstance(parser, _Parser) else set()
-        return words
-
-
 def run(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -> int:
     """Run the command line; its exit status."""
+    parser = _parser()
     try:
-        parser = _parser()
         parser.demand_known(arguments)
-        parsed = parser.parse_args(_with_environment(arguments, environment))
+        said = list(_said_by(environment))
+        parser.demand_each(said)
+        parsed, leftover = parser.parse_known_args([*(word for _, word in said), *arguments])
+        if leftover:
+            parser.leftover(leftover, parsed.command)
     except UsageError as error:
+        if parser.is_command(*arguments[:1]):
+            # No worker was meant, so there are no frames that text could spoil, whatever stderr was joined to.
+            print(f"axon-port: {error}", file=sys.stderr)
+            return EX_USAGE
         nouse_stdio = "--nouse-stdio" in arguments or _YES.get(
             environment.get(f"{PREFIX}NOUSE_STDIO", "").lower(), False
         )
-        _complain(f"{error} (axon-port --help lists the options)", nouse_stdio=nouse_stdio)
+        _complain(str(error), nouse_stdio=nouse_stdio)
         return EX_USAGE
     if parsed.command is not None:
         return _subcommand(parsed)
+    if os.isatty(0) and os.isatty(2) and not parsed.nouse_stdio:
+        from axon_port.terminal import advise_who_types
+
+        advise_who_types()
     return _serve(parsed)
 
 
@@ -134,6 +99,9 @@ def _subcommand(parsed: argparse.Namespace) -> int:
         # Whoever read has seen enough. What is still buffered must not fail when the interpreter ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except KeyboardInterrupt:
+        # Somebody at a terminal has seen enough, and wants no traceback.
+        return EX_INTERRUPTED
     return status
 
 
@@ -180,8 +148,8 @@ def _run_subcommand(parsed: argparse.Namespace) -> int:
             return demo(sys.stdout)
 
 
-def _parser() -> _Parser:
-    parser = _Parser(
+def _parser() -> AdvisingParser:
+    parser = AdvisingParser(
         prog="axon-port",
         description="Serves pydantic-ai agents to a parent process, over frames of {packet, 4} on stdin and stdout.",
         epilog="Each option can be set by the environment as well: --max-inflight is AXON_PORT_MAX_INFLIGHT, "
@@ -191,17 +159,28 @@ def _parser() -> _Parser:
     )
     parser.add_argument("--version", action="version", version=f"axon-port {__version__}")
     _worker_options(parser)
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
-    commands.add_parser("demo", help="show what crosses the pipe, with the scripted model: no key, no network")
-    _doctor_options(
-        commands.add_parser("doctor", help="whether a worker could serve here, and with what", allow_abbrev=False)
-    )
-    commands.add_parser("pack", help="a line of JSON in, a frame out")
-    commands.add_parser("unpack", help="a frame in, a line of JSON out")
-    commands.add_parser("schema", help="print the JSON Schema of all commands and events")
-    completion = commands.add_parser("completion", help="print what a shell needs to complete this command line")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=AdvisingParser)
+
+    def add(name: str, text: str, example: str) -> argparse.ArgumentParser:
+        description = f"{text[0].upper()}{text[1:]}."
+        return commands.add_parser(
+            name, help=text, description=description, epilog=f"Example: {example}", allow_abbrev=False
+        )
+
+    through = "axon-port pack < commands.jsonl | axon-port | axon-port unpack"
+    add("demo", "show what crosses the pipe, with the scripted model: no key, no network", "axon-port demo")
+    doctor = add("doctor", "whether a worker could serve here, and with what", "axon-port doctor --import shop.tools")
+    _doctor_options(doctor)
+    add("pack", "a line of JSON in, a frame out", through)
+    add("unpack", "a frame in, a line of JSON out", through)
+    add("schema", "print the JSON Schema of all commands and events", "axon-port schema > schema.json")
+    source = "source <(axon-port completion bash)"
+    completion = add("completion", "print what a shell needs to complete this command line", source)
     completion.add_argument("shell", choices=("bash", "fish", "zsh"), help="bash, fish or zsh")
-    _record_commands(commands)
+    text = "play a record to a fresh worker and say where the answers differ"
+    _replay_options(add("replay", text, "axon-port replay monday.jsonl"))
+    text, example = "make a page of HTML of a record, on stdout", "axon-port timeline monday.jsonl > monday.html"
+    add("timeline", text, example).add_argument("file", metavar="FILE", help="what --record has written")
     return parser
 
 
@@ -226,20 +205,17 @@ def _doctor_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _record_commands(commands: Any) -> None:
-    replay = commands.add_parser("replay", help="play a record to a fresh worker and say where the answers differ")
-    replay.add_argument("file", metavar="FILE", help="what --record has written")
-    replay.add_argument("--timed", action="store_true", help="send nothing earlier than in the record")
-    replay.add_argument("--json", action="store_true", help="the differences as JSON")
-    replay.add_argument(
+def _replay_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", help="what --record has written")
+    parser.add_argument("--timed", action="store_true", help="send nothing earlier than in the record")
+    parser.add_argument("--json", action="store_true", help="the differences as JSON")
+    parser.add_argument(
         "--option",
         action="append",
         default=[],
         metavar="OPTION",
         help="for the worker, like --option=--allow-import=tools (repeatable); limits are taken from the record",
     )
-    timeline = commands.add_parser("timeline", help="make a page of HTML of a record, on stdout")
-    timeline.add_argument("file", metavar="FILE", help="what --record has written")
 
 
 def _worker_options(parser: argparse.ArgumentParser) -> None:
@@ -320,22 +296,21 @@ _LISTS: Final = ("allow_import", "allow_capability")
 _YES: Final = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False, "": False}
 
 
-def _with_environment(arguments: Sequence[str], environment: Mapping[str, str]) -> list[str]:
-    """The arguments, with what the environment says before them: later ones win, lists add up."""
-    words: list[str] = []
+def _said_by(environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """What the environment says: the variable, and the argument to stand before the others. Later ones win, lists
+    add up."""
     for name in _FLAGS:
         if value := environment.get(PREFIX + name.upper()):
-            words.append(f"--{name.replace('_', '-')}={value}")
+            yield PREFIX + name.upper(), f"--{name.replace('_', '-')}={value}"
     for name in _LISTS:
         for value in environment.get(PREFIX + name.upper(), "").split(","):
             if value.strip():
-                words.append(f"--{name.replace('_', '-')}={value.strip()}")
+                yield PREFIX + name.upper(), f"--{name.replace('_', '-')}={value.strip()}"
     said = environment.get(f"{PREFIX}NOUSE_STDIO", "").lower()
     if said not in _YES:
         raise UsageError(f"{PREFIX}NOUSE_STDIO is {said!r}: write 1 or 0")
     if _YES[said]:
-        words.append("--nouse-stdio")
-    return [*words, *arguments]
+        yield f"{PREFIX}NOUSE_STDIO", "--nouse-stdio"
 
 
 def _number(least: int, most: int | None = None) -> Any:

@@ -23,12 +23,13 @@ class Option:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A command with its options and the words that may stand behind it."""
+    """A command with its options and the words that may stand behind it, or a file."""
 
     name: str
     help: str
     options: tuple[Option, ...]
     words: tuple[str, ...] = ()
+    takes_file: bool = False
 
 
 def commands_of(parser: argparse.ArgumentParser) -> list[Command]:
@@ -43,7 +44,7 @@ def commands_of(parser: argparse.ArgumentParser) -> list[Command]:
             helps |= {one.dest: one.help or "" for one in shown}
     program = Command("", "", tuple(_options(parser)), tuple(subcommands))
     rest = [
-        Command(name, _plain(helps.get(name, "")), tuple(_options(sub)), tuple(_words(sub)))
+        Command(name, _plain(helps.get(name, "")), tuple(_options(sub)), tuple(_words(sub)), _takes_file(sub))
         for name, sub in subcommands.items()
     ]
     return [program, *rest]
@@ -67,6 +68,10 @@ def _words(parser: argparse.ArgumentParser) -> Iterator[str]:
             yield from map(str, action.choices or ())
 
 
+def _takes_file(parser: argparse.ArgumentParser) -> bool:
+    return any(not action.option_strings and action.choices is None for action in _actions(parser))
+
+
 def _plain(text: str) -> str:
     """Without what argparse would fill in, and without what shells have a meaning for."""
     short = text.partition(" (default")[0].replace("'", "’")
@@ -81,25 +86,31 @@ def bash(commands: list[Command]) -> str:
     chosen = {option.flag: option.choices for command in commands for option in command.options if option.choices}
     values = [f"        {flag}) _axon_port_words {' '.join(words)}; return ;;" for flag, words in chosen.items()]
     values.append(f"        {'|'.join(sorted(set(anything) - set(chosen)))}) COMPREPLY=(); return ;;")
-    cases = [f"        {one.name or '_'}) _axon_port_words {' '.join(_offered(one))} ;;" for one in commands]
+    cases = [
+        f"        {one.name or '_'}) _axon_port_words {' '.join(_offered(one))}{_files(one)} ;;" for one in commands
+    ]
     names = "|".join(command.name for command in commands if command.name)
     return "\n".join(
         [
             "# bash completion for axon-port: source <(axon-port completion bash)",
-            '_axon_port_words() { COMPREPLY=($(compgen -W "$*" -- "${COMP_WORDS[COMP_CWORD]}")); }',
+            '_axon_port_words() { COMPREPLY=($(compgen -W "$*" -- "$typed")); }',
+            "_axon_port_files() { local IFS=$'\\n'; COMPREPLY+=($(compgen -f -- \"$typed\")); }",
             "_axon_port() {",
-            "    local command=_ word",
+            '    local command=_ word typed="${COMP_WORDS[COMP_CWORD]}" before="${COMP_WORDS[COMP_CWORD-1]}"',
+            "    # Bash makes words of their own of what stands before and after an equals sign, and of the sign.",
+            '    if [[ "$typed" == "=" ]]; then typed=""; fi',
+            '    if [[ "$before" == "=" ]]; then before="${COMP_WORDS[COMP_CWORD-2]}"; fi',
             '    for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do',
             f'        case "$word" in {names}) command="$word"; break ;; esac',
             "    done",
-            '    case "${COMP_WORDS[COMP_CWORD-1]}" in',
+            '    case "$before" in',
             *values,
             "    esac",
             '    case "$command" in',
             *cases,
             "    esac",
             "}",
-            "complete -o default -F _axon_port axon-port",
+            "complete -o default -o filenames -F _axon_port axon-port",
             "",
         ]
     )
@@ -107,6 +118,10 @@ def bash(commands: list[Command]) -> str:
 
 def _offered(command: Command) -> list[str]:
     return [*command.words, *(option.flag for option in command.options)]
+
+
+def _files(command: Command) -> str:
+    return "; _axon_port_files" if command.takes_file else ""
 
 
 def zsh(commands: list[Command]) -> str:
@@ -143,6 +158,8 @@ def _zsh_option(option: Option) -> str:
 
 
 def _zsh_words(command: Command) -> list[str]:
+    if command.takes_file:
+        return ["'1:file:_files'"]
     return [f"'1:word:({' '.join(command.words)})'"] if command.words else []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -23,9 +24,10 @@ def script(shell: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
 
 
-def completed(line: str) -> list[str]:
-    """What bash offers for the last word of a line."""
-    words = line.split(" ")
+def completed(line: str, directory: Path) -> list[str]:
+    """What bash, which takes an equals sign for a word, offers for the last word of a line."""
+    words = [word for word in re.split(r" |(=)", line) if word is not None]
+    words = words[:-1] if words[-2:] == ["=", ""] else words
     source = f"""
     source /dev/stdin
     COMP_WORDS=({" ".join(f"'{word}'" for word in words)}) COMP_CWORD={len(words) - 1}
@@ -33,9 +35,11 @@ def completed(line: str) -> list[str]:
     printf '%s\\n' "${{COMPREPLY[@]}}"
     """
     command = [needed("bash"), "--norc", "-c", source]
-    done = subprocess.run(command, input=script("bash"), capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(
+        command, input=script("bash"), cwd=directory, capture_output=True, text=True, timeout=60, check=True
+    )
     assert done.stderr == ""
-    return done.stdout.split()
+    return done.stdout.splitlines() if done.stdout.strip() else []
 
 
 def test_the_parser_is_read_wholly() -> None:
@@ -65,16 +69,20 @@ def test_every_command_and_option_is_in_the_script(shell: str) -> None:
         ("axon-port doctor --j", ["--json"]),
         ("axon-port --max-inflight 3 doctor --endpoi", ["--endpoints", "--endpoint"]),
         ("axon-port --log-level ", list(LEVELS)),
-        ("axon-port --log-level=", []),
+        ("axon-port --log-level=", list(LEVELS)),
+        ("axon-port --log-level=de", ["debug"]),
         ("axon-port --max-inflight ", []),
         ("axon-port completion ", ["bash", "fish", "zsh", "--help"]),
         ("axon-port completion b", ["bash"]),
         ("axon-port nonsense", []),
+        ("axon-port replay monday", ["monday 7.jsonl"]),
+        ("axon-port timeline ", ["--help", "monday 7.jsonl"]),
     ],
 )
-def test_bash_offers_what_can_stand_there(line: str, offered: list[str]) -> None:
+def test_bash_offers_what_can_stand_there(line: str, offered: list[str], tmp_path: Path) -> None:
     """clause: SHELL-COMPLETION"""
-    assert completed(line) == offered
+    (tmp_path / "monday 7.jsonl").touch()
+    assert completed(line, tmp_path) == offered
 
 
 @pytest.mark.parametrize("shell", ["zsh", "fish"])

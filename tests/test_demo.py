@@ -2,7 +2,6 @@
 
 import io
 import os
-import pty
 import re
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from axon_port import demo as demo_module
 from axon_port.demo import SCENES, demo
 from tests.kit import REPOSITORY
 from tests.kit.processes import is_running
+from tests.kit.terminal import at_a_terminal, read_terminal
 
 DEMO = [sys.executable, "-m", "axon_port", "demo"]
 TIMEOUT = 120.0
@@ -115,26 +115,11 @@ def test_a_pipe_gets_no_colours() -> None:
     [({"TERM": "xterm"}, True), ({"TERM": "xterm", "NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)],
 )
 def test_a_terminal_gets_colours_unless_it_asks_for_none(environment: dict[str, str], coloured: bool) -> None:
-    ours, theirs = pty.openpty()
     inherited = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
-    with subprocess.Popen(DEMO, stdout=theirs, cwd=REPOSITORY, env={**inherited, **environment}) as process:
-        os.close(theirs)
-        text = _read_terminal(ours)
+    with at_a_terminal(DEMO, {**inherited, **environment}) as (process, terminal):
+        text = read_terminal(terminal)
         assert process.wait(TIMEOUT) == 0
-    os.close(ours)
     assert ("\N{ESCAPE}[" in text) is coloured
-
-
-def _read_terminal(descriptor: int) -> str:
-    read = bytearray()
-    while True:
-        try:
-            data = os.read(descriptor, 65536)
-        except OSError:  # Linux says EIO when the other side of a terminal has gone
-            data = b""
-        if not data:
-            return read.decode()
-        read += data
 
 
 def test_an_output_without_arrows_gets_plain_signs() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Generator
@@ -26,6 +27,8 @@ GREETING = (
     {"type": "ping", "id": 2**31 + 1},
 )
 
+
+SUBCOMMANDS = ("demo", "doctor", "pack", "unpack", "schema", "completion", "replay", "timeline")
 
 PACKED = b"".join(encode(command) for command in GREETING)
 
@@ -245,16 +248,18 @@ def test_help_explains_every_option_and_command() -> None:
         *("--nouse-stdio", "--allow-import", "--allow-capability", "--version"),
     ):
         assert f"  {option}" in text
-    for command in ("demo", "doctor", "pack", "unpack", "schema", "completion"):
+    for command in SUBCOMMANDS:
         assert f"\n    {command} " in text
     assert "AXON_PORT_MAX_INFLIGHT" in text
 
 
-@pytest.mark.parametrize("command", ["demo", "doctor", "pack", "unpack", "schema", "completion"])
-def test_each_command_has_help(command: str) -> None:
-    done = axon_port(command, "--help")
+@pytest.mark.parametrize("command", SUBCOMMANDS)
+def test_each_command_has_help_with_an_example(command: str) -> None:
+    done = axon_port(command, "--help", variables={"COLUMNS": "200"})
     assert (done.returncode, done.stderr) == (0, b"")
-    assert done.stdout.startswith(f"usage: axon-port {command}".encode())
+    text = done.stdout.decode()
+    assert text.startswith(f"usage: axon-port {command}")
+    assert f"axon-port {command}" in text.partition("Example: ")[2]
 
 
 def test_version_is_one_line() -> None:
@@ -305,6 +310,13 @@ def test_wrong_arguments_are_one_line_and_status_64(arguments: list[str]) -> Non
         ("--log-level debgu", "did you mean debug?"),
         ("--max-inflight", "write --max-inflight N"),
         ("doctor --import", "write --import MODULE"),
+        ("-V", "did you mean --version?"),
+        ("serve", "leave it out, a worker serves without a command"),
+        ("replay", "write axon-port replay FILE (axon-port replay --help"),
+        ("replay --option --allow-import=x file", "write --option=OPTION"),
+        ("completion", "write axon-port completion bash|fish|zsh"),
+        ("pack commands.jsonl", "write axon-port pack < commands.jsonl"),
+        ("unpack answers.bin", "write axon-port unpack < answers.bin"),
     ],
 )
 def test_a_mistake_is_answered_with_what_to_type(arguments: str, advice: str) -> None:
@@ -324,6 +336,32 @@ def test_wrong_arguments_are_a_frame_where_stderr_is_joined(arguments: list[str]
     assert "axon-port --help" in frame["message"]
 
 
+def test_wrong_arguments_of_a_command_are_text_where_no_worker_was_meant(tmp_path: Path) -> None:
+    done = in_a_shell("axon-port replay --jsn file 2>&1 || exit $?", tmp_path)
+    assert done.returncode == 64
+    assert done.stdout.startswith(b"axon-port: unrecognized arguments: --jsn: did you mean --json?")
+
+
+@pytest.mark.parametrize("command", ["pack", "unpack"])
+def test_an_interrupt_ends_a_command_without_a_traceback(command: str) -> None:
+    with subprocess.Popen(
+        [*AXON_PORT, command],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=REPOSITORY,
+        env=environment(),
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(b"[]\n" if command == "pack" else b"\0\0\0\2[]")
+        process.stdin.flush()
+        assert process.stdout.read(3)
+        process.send_signal(signal.SIGINT)
+        _, complaint = process.communicate(timeout=TIMEOUT)
+    assert (process.returncode, complaint) == (130, b"")
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -339,6 +377,7 @@ def test_a_wrong_variable_is_one_line_and_status_64(name: str, value: str) -> No
     done = axon_port(variables={name: value})
     assert (done.returncode, done.stdout) == (64, b"")
     assert done.stderr.startswith(b"axon-port: ")
+    assert (name if name != "AXON_PORT_ALLOW_IMPORT" else "not fine").encode() in done.stderr
     assert done.stderr.count(b"\n") == 1
 
 

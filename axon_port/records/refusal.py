@@ -17,5 +17,6 @@ def refuse(command: str, path: Path, error: OSError | NotARecord) -> int:
     if isinstance(error, NotARecord):
         print(f"axon-port {command}: {path}: {error}; axon-port --record FILE writes one", file=sys.stderr)
         return EX_DATAERR
-    print(f"axon-port {command}: {path}: {error.strerror}", file=sys.stderr)
+    advice = "; axon-port --record FILE writes a record" if isinstance(error, FileNotFoundError) else ""
+    print(f"axon-port {command}: {path}: {error.strerror}{advice}", file=sys.stderr)
     return EX_NOINPUT

@@ -17,6 +17,7 @@ from axon_port.records.conversation import conversation_of
 from axon_port.records.pacing import steps
 from axon_port.records.player import Broken, Player, Progress
 from axon_port.records.refusal import refuse
+from axon_port.terminal import BOLD, GREEN, RED, painted, takes_colours
 from axon_port.wire import codec
 from axon_port.wire.record import Entry, Head, NotARecord, read_record
 
@@ -70,8 +71,12 @@ def _report(found: list[Difference], frames: int, out: TextIO, *, as_json: bool)
     if as_json:
         out.write(codec.encode({"frames": frames, "differences": [asdict(one) for one in found]}).decode() + "\n")
         return
+    colours = takes_colours(out)
     for one in found:
         whose = "" if one.id is None else f"{one.command} {one.id!r}: "
-        out.write(f"{whose}{one.path}\n  recorded  {one.recorded}\n  replayed  {one.replayed}\n")
+        place = painted(f"{whose}{one.path}", BOLD, wanted=colours)
+        recorded, replayed = painted(one.recorded, RED, wanted=colours), painted(one.replayed, GREEN, wanted=colours)
+        out.write(f"{place}\n  recorded  {recorded}\n  replayed  {replayed}\n")
     summary = "all the same" if not found else f"{len(found)} difference{'s' * (len(found) > 1)}"
-    out.write(f"{frames} frames played: {summary}\n")
+    verdict = painted(summary, RED if found else GREEN, wanted=colours)
+    out.write(f"{frames} frames played: {verdict}\n")
