@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Final, NamedTuple, cast
 
-from axon_port.wire.codec import NumberLost
+from axon_port.wire.codec import NumberLost, Payload, glance
 from axon_port.wire.errors import WireError, invalid_command
 
 Id = str | int
@@ -36,6 +36,11 @@ ANSWERS: Final = frozenset({"tool_result", "approval", "credit"})
 MAX_ID_LENGTH: Final = 256
 
 
+_PING: Final = b'"ping"'
+_PING_BYTES: Final = 4096
+"""More than any ping takes."""
+
+
 class Envelope(NamedTuple):
     """A command's type and id, and all its fields."""
 
@@ -55,6 +60,17 @@ class Refused(Exception):
         self.error = error
         self.id = frame_id
         self.about = about or {}
+
+
+def ping_id(payload: Payload) -> Id | None:
+    """The id of a ping with nothing but type and id, or None for any other frame, which is to be read with more care."""
+    if len(payload) > _PING_BYTES or _PING not in payload:
+        return None
+    value = glance(payload)
+    if not isinstance(value, dict):
+        return None
+    fields = cast("dict[str, object]", value)
+    return readable_id(fields) if len(fields) == 2 and fields.get("type") == "ping" else None
 
 
 def open_envelope(value: object) -> Envelope:
@@ -103,8 +119,8 @@ def readable_id(value: object) -> Id | None:
     if not isinstance(value, dict):
         return None
     found: object = cast("dict[str, object]", value).get("id")
-    if isinstance(found, bool):
-        return None
-    if isinstance(found, int):
+    if isinstance(found, str):
+        return found if 1 <= len(found) <= MAX_ID_LENGTH else None
+    if isinstance(found, int) and not isinstance(found, bool):
         return found if -(2**63) <= found < 2**63 else None
-    return found if isinstance(found, str) and 1 <= len(found) <= MAX_ID_LENGTH else None
+    return None

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from axon_port.wire import codec
-from axon_port.wire.envelope import ANSWERS, Envelope, Refused, number_lost, open_envelope
+from axon_port.wire.envelope import ANSWERS, Envelope, Refused, number_lost, open_envelope, ping_id
 from axon_port.wire.errors import WireError
 from axon_port.wire.events import error_frame
 from axon_port.wire.framing import FramingLost, Oversize
@@ -190,6 +190,10 @@ class Intake:
             self._exchanges.say(error_frame(None, WireError("InternalError", "the worker failed on a frame")))
 
     def _receive(self, payload: bytes | bytearray) -> None:
+        frame_id = ping_id(payload)
+        if frame_id is not None:
+            self._answer_ping(payload, frame_id)
+            return
         try:
             value = codec.decode(payload)
         except codec.NotJson as error:
@@ -209,6 +213,14 @@ class Intake:
             return
         self._admit(envelope, len(payload))
 
+    def _answer_ping(self, payload: bytes | bytearray, frame_id: Id) -> None:
+        if self._recorder is not None:
+            self._recorder.heard(payload)
+        if self._exchanges.answer(frame_id, self._pong()):
+            self.pings += 1
+        else:
+            self._in_use(frame_id)
+
     def _unreadable(self, length: int) -> None:
         if self._recorder is not None:
             self._recorder.skipped(length)
@@ -216,11 +228,6 @@ class Intake:
     def _admit(self, envelope: Envelope, size: int) -> None:
         if envelope.type in ANSWERS:
             self._inbox.put(Received(envelope, None, size))
-        elif envelope.type == "ping" and len(envelope.fields) == 2:
-            if self._exchanges.answer(envelope.id, self._pong()):
-                self.pings += 1
-            else:
-                self._in_use(envelope.id)
         elif (exchange := self._exchanges.claim(envelope.id, envelope.type)) is None:
             self._in_use(envelope.id)
         else:

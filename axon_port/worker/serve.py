@@ -27,6 +27,7 @@ from axon_port.wire.events import PROTOCOL_VERSION
 from axon_port.worker import children, forks, logs, redaction, signals, stdio
 from axon_port.worker.exchanges import Exchanges
 from axon_port.worker.guardian import Guardian
+from axon_port.worker.imports import wants_logfire, without_logfire
 from axon_port.worker.intake import Inbox, Intake, ParentDied, Signalled
 from axon_port.worker.options import Options
 from axon_port.worker.outbox import Outbox, call_on
@@ -159,7 +160,8 @@ class Worker:
 
     async def _new_lifecycle(self) -> Lifecycle:
         def load() -> tuple[type[Any], type[Any]]:
-            from axon_port.worker.lifecycle import Lifecycle, Parts
+            with contextlib.nullcontext() if wants_logfire(self._options) else without_logfire():
+                from axon_port.worker.lifecycle import Lifecycle, Parts
 
             return Lifecycle, Parts
 
