@@ -63,7 +63,7 @@ class Refused(Exception):
 
 
 def ping_id(payload: Payload) -> Id | None:
-    """The id of a ping with nothing but type and id, or None for any other frame, which is to be read with more care."""
+    """The id of a ping that has nothing else, or None for any other frame, which is to be read with more care."""
     if len(payload) > _PING_BYTES or _PING not in payload:
         return None
     value = glance(payload)

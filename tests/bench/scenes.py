@@ -16,7 +16,7 @@ TOOL_ARGS: Final = {"city": "Riga"}
 TOOL_RESULT: Final = {"degrees": 8}
 TOOL_PARAMETERS: Final = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 
-_LINE: Final = "It was a bright cold day in April, and the clocks were striking thirteen hundred.\n"
+_LINE: Final = "The ferry left at a quarter past nine, with forty lorries and a brass band on its deck.\n"
 
 
 def turns(op: Op, size: int) -> list[dict[str, Any]]:

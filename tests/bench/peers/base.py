@@ -83,6 +83,8 @@ class Peer(ABC):
     def spawn(self, command: Sequence[str | Path], *, pass_fds: Sequence[int] = ()) -> subprocess.Popen[bytes]:
         """Start the process with pipes, unbuffered."""
         environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "PYDANTIC_AI_NO_BANNER": "1"}
+        # What is installed has its bytecode; some machines tell Python to write none for a checkout.
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
