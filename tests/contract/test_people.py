@@ -365,3 +365,88 @@ def test_a_deferred_call_does_not_wait_for_a_parent_that_has_gone() -> None:
         run = worker.start_run(worker.agent(script, tools=[LATER], timeout_ms=NEVER_MS))
         worker.close_stdin()
         assert succeeded(worker.terminal(run))["status"] == "deferred"
+
+
+# ---------------------------------------------------------------- approvals that are deferred
+
+WORD_LATER = tool(parameters=QUERY, requires_approval=True, approval="deferred")
+
+
+def asked_by(worker: Worker, run: Any) -> list[str]:
+    """What a run has asked of its parent."""
+    kinds = ("approval_request", "tool_call")
+    return [frame["type"] for frame in worker.frames if frame.get("id") == run and frame["type"] in kinds]
+
+
+def wait_for_a_word(worker: Worker) -> tuple[list[Any], str]:
+    """A run that has ended with a call that needs a person's word: its messages and the call's id."""
+    answer = succeeded(worker.run(worker.agent([calls(("lookup", {"q": "x"})), says("never")], tools=[WORD_LATER])))
+    assert (answer["status"], answer["result"]) == ("deferred", None)
+    (call,) = answer["deferred"]["calls"]
+    assert call == {"call_id": call["call_id"], "name": "lookup", "args": {"q": "x"}, "approval": True}
+    assert asked_by(worker, answer["id"]) == []
+    return answer["messages"], call["call_id"]
+
+
+def start_after_a_word(worker: Worker, *script: dict[str, Any], **word: Any) -> Any:
+    """Starts the run that carries on with the word for the one call; its id."""
+    history, call_id = wait_for_a_word(worker)
+    agent = worker.agent([*script, says("carried on")], tools=[WORD_LATER])
+    return worker.submit(
+        "run", agent_id=agent, message_history=history, deferred_results={call_id: word}, messages="all"
+    )
+
+
+@pytest.mark.parametrize(("args", "made"), [({}, {"q": "x"}), ({"args": {"q": "y"}}, {"q": "y"})], ids=["own", "new"])
+def test_a_call_that_is_approved_later_is_made_by_the_run_that_carries_on(
+    worker: Worker, args: dict[str, Any], made: dict[str, Any]
+) -> None:
+    """clause: DEFER-APPROVAL, DEFER-CARRY-ON"""
+    run = start_after_a_word(worker, approved=True, **args)
+    call = worker.wait_for("tool_call", of=run)
+    assert (call["name"], call["args"]) == ("lookup", made)
+    worker.answer(call, result="found")
+    answer = succeeded(worker.terminal(run))
+    assert answer["result"] == "carried on"
+    assert tool_returns(answer["messages"]) == [("lookup", "found", "success")]
+    assert asked_by(worker, run) == ["tool_call"]
+
+
+def test_arguments_of_a_later_approval_that_fail_go_back_to_the_model(worker: Worker) -> None:
+    """clause: DEFER-CARRY-ON"""
+    run = start_after_a_word(worker, approved=True, args={"q": 7})
+    answer = succeeded(worker.terminal(run))
+    assert answer["result"] == "carried on"
+    assert not calls_of(worker, run)
+    ((name, content, outcome),) = tool_returns(answer["messages"])
+    assert (name, outcome) == ("lookup", "retried")
+    assert "q" in json.dumps(content)
+
+
+@pytest.mark.parametrize(("word", "seen"), [({"message": "not today"}, "not today"), ({}, "denied")])
+def test_a_call_that_is_refused_later_is_not_made(worker: Worker, word: dict[str, Any], seen: str) -> None:
+    """clause: DEFER-APPROVAL, DEFER-CARRY-ON"""
+    run = start_after_a_word(worker, approved=False, **word)
+    answer = succeeded(worker.terminal(run))
+    assert answer["result"] == "carried on"
+    assert not calls_of(worker, run)
+    ((name, content, outcome),) = tool_returns(answer["messages"])
+    assert (name, outcome) == ("lookup", "denied")
+    assert seen in content
+
+
+def test_calls_that_wait_for_a_word_come_after_those_that_wait_for_a_result(worker: Worker) -> None:
+    """clause: DEFER-APPROVAL, DEFER-CARRY-ON"""
+    tools = [tool("refund", requires_approval=True, approval="deferred"), tool("ship", handler="deferred")]
+    script = [calls("refund", "ship"), says("never")]
+    answer = succeeded(worker.run(worker.agent(script, tools=tools)))
+    first, second = answer["deferred"]["calls"]
+    assert [(call["name"], call.get("approval")) for call in (first, second)] == [("ship", None), ("refund", True)]
+    words = {first["call_id"]: {"result": "shipped"}, second["call_id"]: {"approved": True}}
+    agent = worker.agent([says("carried on")], tools=tools)
+    run = worker.submit(
+        "run", agent_id=agent, message_history=answer["messages"], deferred_results=words, messages="all"
+    )
+    worker.answer(worker.wait_for("tool_call", of=run), result="refunded")
+    returned = {name: content for name, content, _ in tool_returns(succeeded(worker.terminal(run))["messages"])}
+    assert returned == {"ship": "shipped", "refund": "refunded"}

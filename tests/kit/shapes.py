@@ -86,8 +86,13 @@ def is_deferred(value: Any) -> bool:
     """The calls that a run has left to others."""
     if not isinstance(value, dict) or not is_list_of_objects(cast(Frame, value).get("calls")):
         return False
-    calls = cast(list[Frame], value["calls"])
-    return all(set(call) == {"call_id", "name", "args"} and is_text(call["call_id"]) for call in calls)
+    return all(map(is_open_call, cast(list[Frame], value["calls"])))
+
+
+def is_open_call(call: Frame) -> bool:
+    """A call that waits for its result or, where it says so, for a person's word."""
+    told = set(call) - {"approval"} == {"call_id", "name", "args"} and call.get("approval", True) is True
+    return told and is_text(call["call_id"])
 
 
 def is_limits(value: Any) -> bool:

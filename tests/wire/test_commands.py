@@ -303,6 +303,11 @@ TEXTS: list[tuple[str, dict[str, Any], str]] = [
     ),
     ("tool_result", {"call_id": "1", "result": 1, "details": 2}, "`details` goes with `error`"),
     (
+        "tool_result",
+        {"call_id": "1", "retry": "x", "content": [{"type": "image_url", "url": "https://x"}]},
+        "`content` goes with `result`",
+    ),
+    (
         "run",
         running(deferred_results={"c": {}}),
         "deferred_results.c: exactly one of `result`, `retry`, `failed`, `approved` is needed",
