@@ -59,6 +59,19 @@ def test_the_shell_example_gets_an_answer_to_each_line(tmp_path: Path) -> None:
     assert set(answers) == {1, 2, 3, 4}
 
 
+def test_the_shell_dialogue_answers_pays_cancels_and_ends(tmp_path: Path) -> None:
+    needed("jq")
+    script = EXAMPLES / "shell" / "dialog.sh"
+    assert output_of([needed("bash"), script], tmp_path, with_axon_port(tmp_path)) == [
+        "chunk: Take ",
+        "chunk: a coat.",
+        "answer: Take a coat.",
+        "the run ended with Cancelled",
+        "goodbye: eof",
+        "exit status 0",
+    ]
+
+
 def test_the_python_example_runs_streams_and_is_told_what_failed(tmp_path: Path) -> None:
     lines = output_of([sys.executable, EXAMPLES / "python" / "parent.py"], tmp_path, environment())
     assert lines[:4] == ["the weather in Riga?"] * 2 + ["Take a coat. 2 requests"] * 2
@@ -66,3 +79,22 @@ def test_the_python_example_runs_streams_and_is_told_what_failed(tmp_path: Path)
     assert "Roses are red, violets are blue.".startswith(lines[4].strip())
     assert "violets" in lines[4]
     assert lines[5:] == ["AgentNotFound: there is no agent 'painter': send create_agent first Not to be tried again."]
+
+
+def test_the_tasks_in_python_do_what_they_print(tmp_path: Path) -> None:
+    lines = output_of([sys.executable, EXAMPLES / "python" / "tasks.py"], tmp_path, environment())
+    assert lines == [
+        "after a crash: here",
+        "structured: Riga 1",
+        "history: You are Ada. 4 messages",
+        "stream: Roses are red. complete",
+        "tools: Done. [{'city': 'Riga', 'degrees': 8}, '10 refunded by call 2']",
+        "limit: True {'timeout_ms': 50}",
+        "the caller has given up",
+        "cancelled: True",
+        "what was said is kept: True",
+        "deferred: deferred ['ship']",
+        "answered: It is on its way.",
+        "runs failed: {'Timeout': 1}",
+        "loop: ['agents', 'inflight', 'loop_lag_ms', 'status', 'uptime_ms']",
+    ]

@@ -38,7 +38,7 @@ class AgentFields(TypedDict, total=False):
 class RunFields(TypedDict, total=False):
     """Of `run` and `stream`, besides the agent and the prompt."""
 
-    message_history: Sequence[Any]
+    message_history: Sequence[Any] | None
     messages: Literal["new", "all", "none"]
     instructions: Texts
     deps: Any

@@ -30,6 +30,10 @@ class Launch:
     log_level: str | None = None
     allow_import: Sequence[str] = ()
     allow_capability: Sequence[str] = ()
+    allow_recordings: Path | str | None = None
+    """The folder of recordings, where models may be `{"record": …}` and `{"replay": …}`."""
+    record: Path | str | None = None
+    """The file that every frame is written to. A process that takes this one's place begins it anew."""
     start_timeout: float = 30.0
     """Until `ready`, which comes before pydantic-ai is imported: more than a cold disk needs."""
 
@@ -41,6 +45,8 @@ class Launch:
             "--max-tool-calls": self.max_tool_calls,
             "--drain-timeout": self.drain_timeout,
             "--log-level": self.log_level,
+            "--allow-recordings": self.allow_recordings,
+            "--record": self.record,
         }
         words = [f"{name}={value}" for name, value in options.items() if value is not None]
         words += [f"--allow-import={prefix}" for prefix in self.allow_import]

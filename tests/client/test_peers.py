@@ -333,7 +333,7 @@ def test_waits_between_lives_grow_up_to_a_bound() -> None:
     assert restarts.wait(1, 0.0) == 0.5
 
 
-def test_a_launch_is_a_command_line_that_the_worker_takes() -> None:
+def test_a_launch_is_a_command_line_that_the_worker_takes(tmp_path: Path) -> None:
     from axon_port.cli import _parser  # pyright: ignore[reportPrivateUsage]
 
     launch = Launch(
@@ -344,6 +344,8 @@ def test_a_launch_is_a_command_line_that_the_worker_takes() -> None:
         log_level="debug",
         allow_import=["shop"],
         allow_capability=["MCP"],
+        allow_recordings=tmp_path,
+        record=tmp_path / "record",
         env={"AXON_PORT_NOUSE_STDIO": "1", "HOME": "/"},
     )
     argv = launch.argv()
@@ -352,4 +354,5 @@ def test_a_launch_is_a_command_line_that_the_worker_takes() -> None:
     assert (read.max_frame_bytes, read.max_inflight, read.max_tool_calls) == (1024, 1, 2)
     assert (read.drain_timeout, read.log_level) == (0.5, "debug")
     assert (read.allow_import, read.allow_capability) == (["shop"], ["MCP"])
+    assert (read.allow_recordings, read.record) == (str(tmp_path), str(tmp_path / "record"))
     assert launch.environment() == {"HOME": "/"}

@@ -5,6 +5,7 @@ import pty
 import tty
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from subprocess import DEVNULL, Popen
 
 from tests.kit import REPOSITORY
@@ -12,7 +13,12 @@ from tests.kit import REPOSITORY
 
 @contextmanager
 def at_a_terminal(
-    command: Sequence[str], environment: Mapping[str, str], *, types: bool = False, raw: bool = False
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    *,
+    cwd: Path = REPOSITORY,
+    types: bool = False,
+    raw: bool = False,
 ) -> Generator[tuple[Popen[bytes], int]]:
     """The process and our side of the terminal that it writes to and, if somebody `types` there, reads from; a
     program that speaks through one makes it `raw`."""
@@ -20,7 +26,7 @@ def at_a_terminal(
     if raw:
         tty.setraw(theirs)
     stdin = theirs if types else DEVNULL
-    with Popen(command, stdin=stdin, stdout=theirs, stderr=theirs, cwd=REPOSITORY, env=environment) as process:
+    with Popen(command, stdin=stdin, stdout=theirs, stderr=theirs, cwd=cwd, env=environment) as process:
         os.close(theirs)
         try:
             yield process, ours

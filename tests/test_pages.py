@@ -1,0 +1,66 @@
+"""The pages for each way of use: what can be pasted does what is said, what is quoted is a part of what is run."""
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.beam.programs import needed, with_axon_port
+from tests.kit import REPOSITORY
+from tests.kit.pages import blocks, commands, is_as_shown, stands_in, typed
+
+EXAMPLES = REPOSITORY / "examples"
+
+PAGES = {name: EXAMPLES / name / "README.md" for name in ("shell", "python")}
+
+QUOTED = {
+    "shell": ("sh", EXAMPLES / "shell" / "dialog.sh"),
+    "python": ("python", EXAMPLES / "python" / "tasks.py"),
+}
+"""By page: the language whose blocks are parts of a file, which tests/test_examples.py runs."""
+
+CHECKED = {"bash", "text", "", "sh", "python"}
+"""What each block of a page may be: pasted, printed, an end of a block, quoted."""
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_what_can_be_pasted_prints_what_is_shown(page: str, tmp_path: Path) -> None:
+    needed("jq")
+    env = with_axon_port(tmp_path)
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    python.chmod(0o755)
+    here = tmp_path / "here"
+    here.mkdir()
+    for command in commands(PAGES[page].read_text("utf-8")):
+        printed = typed(command.source, here, env)
+        assert is_as_shown(printed, command.printed or ""), f"{command.source}\nprints\n{printed}"
+
+
+@pytest.mark.parametrize("page", QUOTED)
+def test_what_is_quoted_is_a_part_of_what_is_run(page: str) -> None:
+    language, path = QUOTED[page]
+    source = path.read_text("utf-8")
+    found = blocks(PAGES[page].read_text("utf-8"), language)
+    assert found
+    assert [block for block in found if not stands_in(block, source)] == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_there_is_no_block_that_nobody_checks(page: str) -> None:
+    assert set(re.findall(r"^ *```(\w*)", PAGES[page].read_text("utf-8"), re.MULTILINE)) <= CHECKED
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_link_leads_somewhere(page: str) -> None:
+    path = PAGES[page]
+    links = re.findall(r"\]\((?!https?://|#)([^)#]+)", path.read_text("utf-8"))
+    assert [link for link in links if not (path.parent / link).exists()] == []
+
+
+def test_text_that_was_printed_is_compared() -> None:
+    assert is_as_shown("a 1\nb\n", "a …\nb\n")
+    assert is_as_shown("a\nx\ny\nb\n", "a\n…\nb\n")
+    assert not is_as_shown("a\nb\n", "a\n")
+    assert not is_as_shown("a\n", "b\n")
