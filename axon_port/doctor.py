@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -182,12 +183,38 @@ def _providers(environment: Mapping[str, str]) -> Check:
 # --- what answers
 
 
-def _worker() -> Check:
+class _Heard(logging.Handler):
+    """Keeps the logs of a worker, which would go to stderr otherwise."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.getMessage().partition("\n")[0])
+
+
+@contextlib.contextmanager
+def _heard() -> Iterator[list[str]]:
+    """The first line of each log meanwhile."""
+    handler, logger = _Heard(), logging.getLogger("axon_port")
+    logger.addHandler(handler)
+    propagated, logger.propagate = logger.propagate, False
     try:
-        ready = asyncio.run(_served())
-    except Exception as error:  # noqa: BLE001  every reason is shown to a person
-        why = "no answer in time" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
-        return Check("worker", "failed", f"a worker was started and did not serve: {why}")
+        yield handler.lines
+    finally:
+        logger.propagate = propagated
+        logger.removeHandler(handler)
+
+
+def _worker() -> Check:
+    with _heard() as logs:
+        try:
+            ready = asyncio.run(_served())
+        except Exception as error:  # noqa: BLE001  every reason is shown to a person
+            why = "no answer in time" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
+            last = f"; its last log: {logs[-1]}" if logs else ""
+            return Check("worker", "failed", f"a worker was started and did not serve: {why}{last}")
     text = f"ready, answered a ping, ran an agent, ended in order (pydantic-ai {ready['pydantic_ai']})"
     return Check("worker", "ok", text, {"limits": ready["limits"], "protocol": ready["protocol"]})
 

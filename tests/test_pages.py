@@ -12,7 +12,10 @@ from tests.kit.pages import blocks, commands, is_as_shown, stands_in, typed
 
 EXAMPLES = REPOSITORY / "examples"
 
-PAGES = {name: EXAMPLES / name / "README.md" for name in ("shell", "python")}
+PAGES = {
+    **{name: EXAMPLES / name / "README.md" for name in ("shell", "python")},
+    "troubleshooting": EXAMPLES / "TROUBLESHOOTING.md",
+}
 
 QUOTED = {
     "shell": ("sh", EXAMPLES / "shell" / "dialog.sh"),
@@ -26,16 +29,20 @@ CHECKED = {"bash", "text", "", "sh", "python"}
 
 @pytest.mark.parametrize("page", PAGES)
 def test_what_can_be_pasted_prints_what_is_shown(page: str, tmp_path: Path) -> None:
-    needed("jq")
+    for program in ("jq", "elixir"):
+        needed(program)
     env = with_axon_port(tmp_path)
     python = tmp_path / "python"
     python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
     python.chmod(0o755)
     here = tmp_path / "here"
     here.mkdir()
-    for command in commands(PAGES[page].read_text("utf-8")):
-        printed = typed(command.source, here, env)
-        assert is_as_shown(printed, command.printed or ""), f"{command.source}\nprints\n{printed}"
+    otherwise = [
+        f"{command.source}\nprints\n{printed}"
+        for command in commands(PAGES[page].read_text("utf-8"))
+        if not is_as_shown(printed := typed(command.source, here, env), command.printed or "")
+    ]
+    assert not otherwise, "\n\n".join(otherwise)
 
 
 @pytest.mark.parametrize("page", QUOTED)

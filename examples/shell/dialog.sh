@@ -4,7 +4,8 @@
 set -euo pipefail
 
 coproc WORKER { axon-port pack | axon-port | axon-port unpack; }
-worker=$WORKER_PID from=${WORKER[0]} to=${WORKER[1]} # bash unsets WORKER when it has ended
+worker=$WORKER_PID # bash forgets WORKER and closes its descriptors when it has ended, so they get names of their own
+exec {from}<&"${WORKER[0]}" {to}>&"${WORKER[1]}" {WORKER[1]}>&-
 tell() { printf '%s\n' "$1" >&"$to"; }
 hear() { IFS= read -r -t 60 -u "$from" frame; } # the next frame, a line of JSON
 field() { jq -r ".$1" <<<"$frame"; }
