@@ -16,7 +16,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from typing import Any, Final, Literal, TextIO
@@ -195,7 +195,7 @@ class _Heard(logging.Handler):
 
 
 @contextlib.contextmanager
-def _heard() -> Iterator[list[str]]:
+def _heard() -> Generator[list[str]]:
     """The first line of each log meanwhile."""
     handler, logger = _Heard(), logging.getLogger("axon_port")
     logger.addHandler(handler)
