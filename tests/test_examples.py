@@ -31,6 +31,23 @@ def test_the_erlang_example_streams_cancels_and_ends(tmp_path: Path) -> None:
     ]
 
 
+def test_the_tasks_in_erlang_do_what_they_print(tmp_path: Path) -> None:
+    script = EXAMPLES / "erlang" / "tasks.escript"
+    env = {**with_axon_port(tmp_path), "ERL_CRASH_DUMP_SECONDS": "0"}
+    assert output_of([needed("escript"), script], tmp_path, env) == [
+        "asked: here",
+        "failed: AgentNotFound",
+        "stream: Roses are red.",
+        "tool: Take a coat.",
+        "limit: Timeout, Cancelled",
+        "refused: No.",
+        "runs under way: 0",
+        "crash: {exit_status,137}",
+        "asked: here",
+        "stopped: shutdown",
+    ]
+
+
 def test_the_elixir_example_answers_a_tool_call_and_streams(tmp_path: Path) -> None:
     script = EXAMPLES / "elixir" / "port.exs"
     lines = output_of([needed("elixir"), script], tmp_path, with_axon_port(tmp_path))

@@ -13,23 +13,24 @@ from tests.kit.pages import blocks, commands, is_as_shown, stands_in, typed
 EXAMPLES = REPOSITORY / "examples"
 
 PAGES = {
-    **{name: EXAMPLES / name / "README.md" for name in ("shell", "python")},
+    **{name: EXAMPLES / name / "README.md" for name in ("shell", "python", "erlang")},
     "troubleshooting": EXAMPLES / "TROUBLESHOOTING.md",
 }
 
 QUOTED = {
     "shell": ("sh", EXAMPLES / "shell" / "dialog.sh"),
     "python": ("python", EXAMPLES / "python" / "tasks.py"),
+    "erlang": ("erlang", EXAMPLES / "erlang" / "tasks.escript"),
 }
 """By page: the language whose blocks are parts of a file, which tests/test_examples.py runs."""
 
-CHECKED = {"bash", "text", "", "sh", "python"}
+CHECKED = {"bash", "text", "", "sh", "python", "erlang"}
 """What each block of a page may be: pasted, printed, an end of a block, quoted."""
 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_what_can_be_pasted_prints_what_is_shown(page: str, tmp_path: Path) -> None:
-    for program in ("jq", "elixir"):
+    for program in ("jq", "elixir", "escript"):
         needed(program)
     env = with_axon_port(tmp_path)
     python = tmp_path / "python"
