@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Final
 
 from pydantic_ai.messages import ModelResponse
@@ -19,7 +20,12 @@ def times_bytes(model: Model) -> bool:
     """Whether a model speaks HTTP through a client of ours, under whatever is wrapped around it."""
     while isinstance(model, WrapperModel):
         model = model.wrapped
-    return any(kind.__module__.startswith(_TIMES_BYTES) for kind in type(model).__mro__)
+    return _kind_times_bytes(type(model))
+
+
+@cache
+def _kind_times_bytes(kind: type[Model]) -> bool:
+    return any(base.__module__.startswith(_TIMES_BYTES) for base in kind.__mro__)
 
 
 def is_finished(model: Model, response: ModelResponse) -> bool:

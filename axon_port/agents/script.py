@@ -221,5 +221,6 @@ def _tokens_of(messages: Sequence[ModelMessage]) -> int:
         for part in message.parts:
             content: Any = getattr(part, "content", None)
             text = content if isinstance(content, str) else "" if content is None else repr(content)
-            counted += -(-len(text.encode(errors="replace")) // _BYTES_OF_A_TOKEN)
+            length = len(text) if text.isascii() else len(text.encode(errors="replace"))
+            counted += -(-length // _BYTES_OF_A_TOKEN)
     return counted

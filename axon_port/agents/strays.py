@@ -12,9 +12,11 @@ from collections.abc import AsyncGenerator, Coroutine, Generator
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from typing import Any
-from weakref import WeakSet
+from weakref import ref
 
-_started: ContextVar[WeakSet[asyncio.Task[Any]] | None] = ContextVar("axon_port_started_tasks", default=None)
+_Started = list["ref[asyncio.Task[Any]]"]
+
+_started: ContextVar[_Started | None] = ContextVar("axon_port_started_tasks", default=None)
 
 
 def watch(loop: asyncio.AbstractEventLoop) -> None:
@@ -27,7 +29,7 @@ def _start(
 ) -> asyncio.Task[Any]:
     task: asyncio.Task[Any] = asyncio.Task(work, loop=loop, **options)  # pyright: ignore[reportArgumentType]
     if (started := _started.get()) is not None:
-        started.add(task)
+        started.append(ref(task))
     return task
 
 
@@ -37,13 +39,14 @@ async def ended() -> AsyncGenerator[None]:
 
     What a tool has started goes on: it belongs to whoever wrote the tool.
     """
-    started: WeakSet[asyncio.Task[Any]] = WeakSet()
+    started: _Started = []
     token = _started.set(started)
     try:
         yield
     finally:
         _started.reset(token)
-        strays = [task for task in started if not task.done() and _is_pydantic_ais(task)]
+        left = [task for reference in started if (task := reference()) is not None and not task.done()]
+        strays = [task for task in left if _is_pydantic_ais(task)]
         for task in strays:
             task.cancel()
         if strays:

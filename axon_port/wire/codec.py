@@ -26,6 +26,8 @@ COLLECTED_BYTES: Final = 1_048_576
 """Payloads above this are counted, and parsed without the collector, which would look at the half-made value again
 and again."""
 
+_FEW: Final = 1024
+
 _ITEM_SIGNS: Final = (b"[", b"{", b":")
 _STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 
@@ -140,13 +142,23 @@ def _parsed_with_care(payload: Payload) -> object:
 def _has_too_many_items(payload: Payload) -> bool:
     if len(payload) <= MAX_ITEMS:
         return False
-    items = sum(map(payload.count, _ITEM_SIGNS))
+    items = sum(_counted(payload, sign) for sign in _ITEM_SIGNS)
     # What stands inside strings is text; it is looked at only where it matters, string by string.
     for string in _STRING.finditer(payload) if items > MAX_ITEMS else ():
         items -= sum(map(string.group().count, _ITEM_SIGNS))
         if items <= MAX_ITEMS:
             return False
     return items > MAX_ITEMS
+
+
+def _counted(payload: Payload, sign: bytes) -> int:
+    # Where there are few, as in one long text, finding each is several times faster than counting.
+    place = -1
+    for found in range(_FEW):
+        place = payload.find(sign, place + 1)
+        if place < 0:
+            return found
+    return payload.count(sign)
 
 
 @contextmanager

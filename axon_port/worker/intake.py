@@ -144,7 +144,7 @@ class Intake:
         outbox = self._exchanges.outbox
         if len(frames) == 1:
             self._take(frames[0])
-        else:
+        elif frames:
             with outbox.gathered():
                 for frame in frames:
                     self._take(frame)

@@ -36,16 +36,12 @@ class OpenCalls:
 
     async def tool(self, call: Call) -> Answer:
         """Have the parent run a tool. Raises `TimeoutError` when `call.timeout` passed, `WireError` as `_ask` does."""
-        frame: dict[str, Any] = {"type": "tool_call", **self._fields(call)}
-        if call.timeout is not None:
-            frame["timeout_ms"] = round(call.timeout * 1000)
         async with self._slots:
-            return await self._ask(call, frame, "tool_result", timeout=call.timeout)
+            return await self._ask(call, "tool_result", timeout=call.timeout)
 
     async def approval(self, call: Call, faults: ArgumentsCheck) -> Decision:
         """Have somebody decide on a call. Raises `WireError` as `_ask` does."""
-        frame: dict[str, Any] = {"type": "approval_request", **self._fields(call)}
-        return await self._ask(call, frame, "approval", faults=faults)
+        return await self._ask(call, "approval", faults=faults)
 
     def cancel_all(self, reason: CancelReason) -> None:
         for waiting in list(self._open.values()):
@@ -54,20 +50,21 @@ class OpenCalls:
     async def _ask(
         self,
         call: Call,
-        frame: dict[str, Any],
         wanted: Wanted,
         *,
         timeout: float | None = None,
         faults: ArgumentsCheck | None = None,
     ) -> Any:
         """Raises `WireError` `ResultTooLarge` for a call that no frame holds, `ParentGone` after the end of input."""
-        payload = self._payload(frame)
+        payload = self._payload(call, wanted, timeout)
         await self._services.outbox.room()
         if self._parent_gone:
             raise parent_gone()
         waiting = self._services.calls.wait_for(self._exchange.id, call.call_id, wanted, faults)
         self._open[call.call_id] = waiting
         self._exchange.send(payload)
+        # The answer may take days, and the call be long.
+        del payload
         try:
             await asyncio.wait([waiting.answered], timeout=timeout)
             if not waiting.answered.done():
@@ -80,20 +77,21 @@ class OpenCalls:
                 self._cancel(waiting, "finished")
             self._forget(waiting)
 
-    def _fields(self, call: Call) -> dict[str, Any]:
-        return {
+    def _payload(self, call: Call, wanted: Wanted, timeout: float | None) -> bytes:
+        frame: dict[str, Any] = {
+            "type": "tool_call" if wanted == "tool_result" else "approval_request",
             "id": self._exchange.id,
             "call_id": call.call_id,
             "agent_id": self._agent_id,
             "name": call.name,
             "args": call.args,
         }
-
-    def _payload(self, frame: dict[str, Any]) -> bytes:
+        if timeout is not None:
+            frame["timeout_ms"] = round(timeout * 1000)
         payload = codec.encode(frame)
         limit = self._services.max_frame_bytes
         if len(payload) > limit:
-            message = f"a call of tool {frame['name'][:256]!r} takes {len(payload)} bytes, a frame at most {limit}"
+            message = f"a call of tool {call.name[:256]!r} takes {len(payload)} bytes, a frame at most {limit}"
             raise WireError("ResultTooLarge", message, details={"length": len(payload), "max_frame_bytes": limit})
         return payload
 

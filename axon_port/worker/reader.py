@@ -14,8 +14,8 @@ from typing import Final, Protocol
 
 from axon_port.wire.framing import FrameDecoder, FramingLost, Oversize
 
-READ_BYTES: Final = 65_536
-"""One read: what a pipe holds by default."""
+READ_BYTES: Final = 122_880
+"""One read. From 128 KiB on the C library would have the system make fresh pages for each."""
 
 _GONE: Final = select.POLLERR | select.POLLHUP | select.POLLNVAL
 

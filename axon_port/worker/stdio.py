@@ -12,6 +12,7 @@ write what they like: no byte of it can reach a frame.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import stat
@@ -24,6 +25,10 @@ from axon_port.worker.stderr import replace_stderr
 
 STANDARD: Final = (0, 1)
 NOUSE_STDIO: Final = (3, 4)
+PIPE_BYTES: Final = 262_144
+"""What the input may hold, where it is a pipe and the system allows it: it counts the pages of all pipes of a user, and
+makes small ones of those beyond 64 MiB."""
+
 _FIRST_PRIVATE: Final = 5
 """Private duplicates stay above the descriptors that somebody may have a meaning for."""
 
@@ -67,6 +72,8 @@ def claim(*, nouse_stdio: bool) -> FramePort:
         raise BadDescriptor(f"descriptor {missing} is not open for {direction}: frames go there")
     _fill_standard()
     read_fd = _private(read_from) if readable else None
+    if read_fd is not None:
+        _widen(read_fd)
     write_fd = _private(write_to)
     if nouse_stdio:
         os.close(read_from)
@@ -110,6 +117,12 @@ def _fill_standard() -> None:
 
 def _private(fd: int) -> int:
     return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _FIRST_PRIVATE)
+
+
+def _widen(fd: int) -> None:
+    # As a pipe is made, a command of megabytes comes in pieces of 64 KiB, with two processes taking turns at each.
+    with contextlib.suppress(OSError, AttributeError):
+        fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
 
 
 def _replace_with_null(fd: int) -> None:

@@ -15,7 +15,7 @@ from axon_port.worker.reader import READ_BYTES, Reader
 
 from .rig import SECONDS, Ends, pipe
 
-MAX = 100_000
+MAX = 200_000
 
 
 class Ear:
