@@ -27,6 +27,7 @@ from axon_port.agents.schemas import Schema, SchemaCache
 from axon_port.agents.sources import ModelSource, build_models
 from axon_port.agents.templates import Template, parse_template, system_prompt_function
 from axon_port.agents.tools import ToolSpec, compile_tools
+from axon_port.agents.tracing import Instrumentation
 from axon_port.wire import commands
 from axon_port.wire.errors import WireError, invalid_command, invalid_fields
 
@@ -41,6 +42,8 @@ class Workshop:
     recordings: Recordings
     models: ModelFactory = field(default_factory=ModelFactory)
     schemas: SchemaCache = field(default_factory=SchemaCache)
+    instrumentation: Instrumentation | None = None
+    """What runs are traced with, where they are."""
 
 
 @dataclass(frozen=True)

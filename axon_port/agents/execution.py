@@ -32,7 +32,7 @@ from pydantic_ai.usage import RunUsage
 from pydantic_graph import End
 
 from axon_port.agents import definition as definitions
-from axon_port.agents import strays
+from axon_port.agents import strays, tracing
 from axon_port.agents.deferral import call_args, deferred_results, open_calls
 from axon_port.agents.definition import AgentDefinition, Workshop
 from axon_port.agents.ends import ToolFault
@@ -240,9 +240,11 @@ class Execution:
         return await anyio.to_thread.run_sync(build_models, self._command.model, self._lease, recordings)
 
     def _capabilities(self) -> list[AbstractCapability[Any]] | None:
+        ours = self._workshop.instrumentation
+        observers = [] if ours is None else tracing.observers(self._definition.agent, ours)
         if not self._definition.has_foreign_tools:
-            return None
-        return [RunGuard(self._bench), *self._definition.capabilities]
+            return observers or None
+        return [*observers, RunGuard(self._bench), *self._definition.capabilities]
 
     def _line(self, source: ModelSource) -> Model | None:
         if not source.sources:
@@ -255,7 +257,9 @@ class Execution:
         return chain(lines, self._tap)
 
     def _model(self, source: Model | commands.Script) -> Model:
-        return ScriptedModel(source.script, self._output) if isinstance(source, commands.Script) else source
+        if isinstance(source, commands.Script):
+            return ScriptedModel(source.script, self._output)
+        return source if self._workshop.instrumentation is None else tracing.bare(source)
 
     async def _drive(self, agent: Agent[Any, Any], agent_run: AgentRun[Any, Any]) -> None:
         watched = self._host.wants("tool_call") or self._host.wants("tool_return")

@@ -90,6 +90,7 @@ class ToolCall(TypedDict):
     name: str
     args: dict[str, Any]
     timeout_ms: NotRequired[int]
+    traceparent: NotRequired[str]
 
 
 class ToolCancel(TypedDict):

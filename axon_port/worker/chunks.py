@@ -77,6 +77,11 @@ class ChunkQueue:
     def __bool__(self) -> bool:
         return bool(self._waiting)
 
+    @property
+    def sent(self) -> int:
+        """How many chunks have left."""
+        return self._seq
+
     def add(self, kind: str, step: int, data: Any) -> None:
         last = self._waiting[-1] if self._waiting else None
         if last is None or last.kind != kind or last.step != step or last.whole:

@@ -37,6 +37,7 @@ from axon_port.worker.redaction import Redactor
 from axon_port.worker.roster import Agent, Roster
 from axon_port.worker.runs import ActiveRun
 from axon_port.worker.services import RunServices
+from axon_port.worker.spans import NO_TELEMETRY, Telemetry
 from axon_port.worker.stats import Stats
 
 _logger = logging.getLogger("axon_port.worker")
@@ -57,6 +58,7 @@ class Surroundings:
     frames: Callable[[], tuple[dict[str, int], dict[str, int]]]
     on_shutdown: Callable[[Exchange, int | None], None]
     on_idle: Callable[[], None]
+    telemetry: Telemetry = NO_TELEMETRY
 
 
 class Dispatcher:
@@ -68,7 +70,9 @@ class Dispatcher:
         options = around.options
         folder = None if options.allow_recordings is None else Path(options.allow_recordings)
         allowed = Allowed(options.allow_import, frozenset(options.allow_capability), folder)
-        self._workshop = Workshop(allowed, Recordings(allowed, around.redactor.value))
+        self._workshop = Workshop(
+            allowed, Recordings(allowed, around.redactor.value), instrumentation=around.telemetry.instrumentation
+        )
         self.roster = Roster(self._workshop)
         self._calls = PendingCalls()
         self._services = RunServices(
@@ -78,6 +82,7 @@ class Dispatcher:
             stats=around.stats,
             workshop=self._workshop,
             threads=anyio.CapacityLimiter(THREADS),
+            telemetry=around.telemetry,
             max_frame_bytes=options.max_frame_bytes,
             max_tool_calls=options.max_tool_calls,
         )

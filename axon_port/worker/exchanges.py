@@ -10,6 +10,7 @@ import contextlib
 import logging
 import os
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -36,10 +37,12 @@ def last_words(frame_id: Id | None) -> bytes:
 class Exchange:
     """A command that was read and has not been answered yet."""
 
-    __slots__ = ("_last_words", "_open", "_table", "id", "kind")
+    __slots__ = ("_last_words", "_open", "_table", "claimed_ns", "id", "kind")
 
     def __init__(self, table: Exchanges, frame_id: Id, kind: str) -> None:
         self._table = table
+        # The time of day in nanoseconds, as traces count it; 0 where nobody traces.
+        self.claimed_ns = time.time_ns() if table.timed else 0
         self._open = True
         self._last_words = last_words(frame_id)
         self.id = frame_id
@@ -91,6 +94,7 @@ class Exchanges:
         self.outbox = outbox
         self.redactor = redactor
         self.max_frame_bytes = max_frame_bytes
+        self.timed = False
         self._open: dict[Id, Exchange] = {}
         os.register_at_fork(after_in_child=self._renew_lock)
 

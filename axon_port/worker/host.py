@@ -6,20 +6,23 @@ from typing import Any
 
 from axon_port.agents.host import Answer, ArgumentsCheck, Call, ChunkKind, Decision, Happened
 from axon_port.wire import commands
-from axon_port.worker.chunk_flow import ChunkFlow
 from axon_port.worker.exchanges import Exchange
 from axon_port.worker.open_calls import OpenCalls
 from axon_port.worker.services import RunServices
+from axon_port.worker.spans import RunSpans
 
 
 class RunHost:
     """Everything that a run sends before its terminal frame goes through here."""
 
-    def __init__(self, exchange: Exchange, command: commands.Run | commands.Stream, services: RunServices) -> None:
+    def __init__(
+        self, exchange: Exchange, command: commands.Run | commands.Stream, services: RunServices, spans: RunSpans
+    ) -> None:
         self._agent_id = command.agent_id
         self._services = services
-        self.calls = OpenCalls(exchange, command.agent_id, services)
-        self.chunks = ChunkFlow(exchange, command, services.outbox, services.max_frame_bytes)
+        self._spans = spans
+        self.calls = OpenCalls(exchange, command.agent_id, services, spans)
+        self.chunks = spans.flow(exchange, command, services.outbox, services.max_frame_bytes)
 
     def new_call_id(self) -> str:
         return self._services.calls.new_call_id()
@@ -53,3 +56,4 @@ class RunHost:
                 stats.tools["abandoned"] += 1
             case "model_retry":
                 stats.retries["model"] += 1
+                self._spans.retried()

@@ -27,6 +27,7 @@ from axon_port.worker.logs import LogSink
 from axon_port.worker.options import Options
 from axon_port.worker.redaction import Redactor
 from axon_port.worker.runs import UNWIND_SECONDS
+from axon_port.worker.spans import Telemetry
 from axon_port.worker.stats import Stats
 from axon_port.worker.watchdog import Watchdog
 
@@ -67,6 +68,7 @@ class Parts:
     watchdog: Watchdog
     pong: Callable[[], dict[str, Any]]
     frames: Callable[[], tuple[dict[str, int], dict[str, int]]]
+    telemetry: Telemetry
 
 
 class Lifecycle:
@@ -93,6 +95,7 @@ class Lifecycle:
                 frames=parts.frames,
                 on_shutdown=self._shutdown,
                 on_idle=self._idle,
+                telemetry=parts.telemetry,
             )
         )
 

@@ -12,6 +12,7 @@ from axon_port.wire.errors import WireError
 from axon_port.worker.calls import Waiting, Wanted
 from axon_port.worker.exchanges import Exchange
 from axon_port.worker.services import RunServices
+from axon_port.worker.spans import Asked, RunSpans
 
 CancelReason = Literal["cancelled", "timeout", "finished"]
 
@@ -19,10 +20,11 @@ CancelReason = Literal["cancelled", "timeout", "finished"]
 class OpenCalls:
     """Asks the parent, at most `max_tool_calls` tools at a time, and tells it of every call that nobody waits for."""
 
-    def __init__(self, exchange: Exchange, agent_id: str, services: RunServices) -> None:
+    def __init__(self, exchange: Exchange, agent_id: str, services: RunServices, spans: RunSpans) -> None:
         self._exchange = exchange
         self._agent_id = agent_id
         self._services = services
+        self._spans = spans
         self._open: dict[str, Waiting] = {}
         self._slots = asyncio.Semaphore(services.max_tool_calls)
         self._parent_gone = False
@@ -36,12 +38,14 @@ class OpenCalls:
 
     async def tool(self, call: Call) -> Answer:
         """Have the parent run a tool. Raises `TimeoutError` when `call.timeout` passed, `WireError` as `_ask` does."""
-        async with self._slots:
-            return await self._ask(call, "tool_result", timeout=call.timeout)
+        with self._spans.asking("tool_call", call) as asked:
+            async with self._slots:
+                return await self._ask(call, "tool_result", asked, timeout=call.timeout)
 
     async def approval(self, call: Call, faults: ArgumentsCheck) -> Decision:
         """Have somebody decide on a call. Raises `WireError` as `_ask` does."""
-        return await self._ask(call, "approval", faults=faults)
+        with self._spans.asking("approval_request", call) as asked:
+            return await self._ask(call, "approval", asked, faults=faults)
 
     def cancel_all(self, reason: CancelReason) -> None:
         for waiting in list(self._open.values()):
@@ -51,18 +55,20 @@ class OpenCalls:
         self,
         call: Call,
         wanted: Wanted,
+        asked: Asked,
         *,
         timeout: float | None = None,
         faults: ArgumentsCheck | None = None,
     ) -> Any:
         """Raises `WireError` `ResultTooLarge` for a call that no frame holds, `ParentGone` after the end of input."""
-        payload = self._payload(call, wanted, timeout)
+        payload = self._payload(call, wanted, asked, timeout)
         await self._services.outbox.room()
         if self._parent_gone:
             raise parent_gone()
         waiting = self._services.calls.wait_for(self._exchange.id, call.call_id, wanted, faults)
         self._open[call.call_id] = waiting
         self._exchange.send(payload)
+        asked.sent()
         # The answer may take days, and the call be long.
         del payload
         try:
@@ -70,14 +76,14 @@ class OpenCalls:
             if not waiting.answered.done():
                 self._cancel(waiting, "timeout")
                 raise TimeoutError
-            return waiting.answered.result()
+            return asked.answered(waiting.answered.result())
         finally:
             # Still open only where the run was torn down around the call; `cancel_all` has closed it otherwise.
             if not waiting.answered.done():
                 self._cancel(waiting, "finished")
             self._forget(waiting)
 
-    def _payload(self, call: Call, wanted: Wanted, timeout: float | None) -> bytes:
+    def _payload(self, call: Call, wanted: Wanted, asked: Asked, timeout: float | None) -> bytes:
         frame: dict[str, Any] = {
             "type": "tool_call" if wanted == "tool_result" else "approval_request",
             "id": self._exchange.id,
@@ -85,6 +91,7 @@ class OpenCalls:
             "agent_id": self._agent_id,
             "name": call.name,
             "args": call.args,
+            **asked.fields,
         }
         if timeout is not None:
             frame["timeout_ms"] = round(timeout * 1000)

@@ -17,7 +17,6 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-from axon_port.agents import tracing
 from axon_port.agents.execution import Execution, Outcome
 from axon_port.agents.failures import internal_error, wire_error
 from axon_port.agents.prompts import user_content
@@ -58,7 +57,8 @@ class ActiveRun:
         self._execution: Execution | None = None
         self._ending: WireError | None = None
         self._settled = False
-        self._host = RunHost(exchange, command, services)
+        self._spans = services.telemetry.run(exchange, command)
+        self._host = RunHost(exchange, command, services, self._spans)
         self._timers: list[asyncio.TimerHandle] = []
         self._prompts: list[commands.Enqueue] = []
         self.task: asyncio.Task[Frame] | None = None
@@ -130,7 +130,7 @@ class ActiveRun:
 
     async def _run(self) -> Frame:
         current_run.set(RunTag(self.exchange, self.command.agent_id))
-        if self.command.traceparent is not None and not tracing.join(self.command.traceparent):
+        if not self._spans.enter(self.command.traceparent):
             _logger.debug("a traceparent that is none was ignored")
         if self._agent is None:
             # As the change left it: a deletion that came after this command may have been made already.
@@ -155,11 +155,13 @@ class ActiveRun:
 
     async def _execute(self, agent: Agent) -> Frame:
         services = self._services
+        self._spans.executing(agent.definition.label)
         self._execution = Execution(agent.definition, self.command, self._host, services.workshop, services.threads)
         for prompt in self._prompts:
             self._execution.enqueue(prompt.prompt, prompt.priority)
         outcome = await self._execution.run()
         frame = self._result(outcome, self._execution)
+        self._spans.delivering()
         await self._host.chunks.drained()
         await services.outbox.room()
         return frame
@@ -249,6 +251,7 @@ class ActiveRun:
         # First: whoever has the answer and asks how many runs are left is not told of this one.
         self._on_settled(self)
         self.exchange.settle(frame)
+        self._spans.ended(frame, time.monotonic() - self._arrived, self._host.chunks)
 
     def _count(self, frame: Frame) -> None:
         stats = self._services.stats

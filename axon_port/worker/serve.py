@@ -34,6 +34,7 @@ from axon_port.worker.outbox import Outbox, call_on
 from axon_port.worker.reader import Reader
 from axon_port.worker.redaction import Redactor
 from axon_port.worker.stats import Stats
+from axon_port.worker.telemetry_plan import mentions
 from axon_port.worker.watchdog import BEAT_SECONDS, Watchdog
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
     from axon_port.worker.lifecycle import Lifecycle
     from axon_port.worker.recorder import Recorder
+    from axon_port.worker.spans import Telemetry
 
 EX_SOFTWARE: Final = 70
 
@@ -63,6 +65,15 @@ FLUSH_SECONDS: Final = 5.0
 LEAVE_SECONDS: Final = FLUSH_SECONDS + 3.0
 """At the end, until the watchdog ends a process that hangs in somebody's exit handler."""
 
+TELEMETRY_SECONDS: Final = 2.0
+"""At the end, how long a collector may take to accept what is left; less where a deadline is near."""
+
+TELEMETRY_RESERVE_SECONDS: Final = 0.5
+"""Of a deadline, what telemetry leaves to the frames."""
+
+TELEMETRY_LOST_SECONDS: Final = 0.05
+"""The same where the process ends within 100 ms."""
+
 LAST_LINES_SECONDS: Final = 0.2
 """At the end, how long a captured descriptor is waited for; a child may hold it for ever."""
 
@@ -82,6 +93,7 @@ class Worker:
         self._recorder = _new_recorder(options, self._redactor)
         self._outbox = Outbox(port.write_fd, self._nobody_listens, self._recorder)
         self._exchanges = Exchanges(self._outbox, self._redactor, options.max_frame_bytes)
+        self._exchanges.timed = mentions(os.environ)
         self._sink = logs.LogSink(self._exchanges, self._redactor, options.log_level)
         self._inbox = Inbox()
         self._intake = Intake(
@@ -100,6 +112,7 @@ class Worker:
         )
         self._captures: list[logs.Capture] = []
         self._lifecycle: Lifecycle | None = None
+        self._telemetry: Telemetry | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._signals = 0
         self._exiting = threading.Lock()
@@ -159,19 +172,21 @@ class Worker:
         self._leave(lifecycle.reason, lifecycle.status)
 
     async def _new_lifecycle(self) -> Lifecycle:
-        def load() -> tuple[type[Any], type[Any]]:
+        def load() -> tuple[type[Any], type[Any], Telemetry]:
             with contextlib.nullcontext() if wants_logfire(self._options) else without_logfire():
                 from axon_port.worker.lifecycle import Lifecycle, Parts
+                from axon_port.worker.spans import NO_TELEMETRY
 
-            return Lifecycle, Parts
+            return Lifecycle, Parts, self._start_telemetry() or NO_TELEMETRY
 
         import anyio.to_thread
 
         gc.disable()
         try:
-            lifecycle, parts = await anyio.to_thread.run_sync(load)
+            lifecycle, parts, telemetry = await anyio.to_thread.run_sync(load)
         finally:
             gc.enable()
+        self._telemetry = telemetry
         # What was imported stays for good: the collector need not look at it again.
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
@@ -185,8 +200,24 @@ class Worker:
             watchdog=self._watchdog,
             pong=self._pong,
             frames=self._frames,
+            telemetry=telemetry,
         )
         return lifecycle(made)
+
+    def _start_telemetry(self) -> Telemetry | None:
+        if not self._exchanges.timed:
+            return None
+        from axon_port.worker.meters import Figures
+        from axon_port.worker.telemetry_plan import start
+
+        figures = Figures(
+            stats=self._stats,
+            frames=self._frames,
+            waiting_bytes=lambda: self._outbox.waiting_bytes,
+            lag_ms=lambda: self._watchdog.lag_ms,
+            logs_dropped=lambda: self._sink.dropped,
+        )
+        return start(os.environ, self._redactor, figures)
 
     def _beat(self, loop: asyncio.AbstractEventLoop) -> None:
         self._watchdog.beat()
@@ -263,6 +294,7 @@ class Worker:
             exchange.succeed({})
         for exchange in self._exchanges:
             exchange.fail(WireError("InternalError", "the worker ended before this was done"))
+        self._end_telemetry(reason)
         self._exchanges.say({"type": "goodbye", "reason": reason})
         self._outbox.flush(FLUSH_SECONDS)
         self._close_record(FLUSH_SECONDS)
@@ -277,6 +309,12 @@ class Worker:
             self._close_record(LAST_LINES_SECONDS)
             self._guardian.dismiss()
             os._exit(status)
+
+    def _end_telemetry(self, reason: str) -> None:
+        # Before `goodbye`, which is last: what goes wrong is a log.
+        if self._telemetry is not None:
+            longest = TELEMETRY_LOST_SECONDS if reason == "fatal" else TELEMETRY_SECONDS
+            self._telemetry.end(min(longest, self._watchdog.remaining - TELEMETRY_RESERVE_SECONDS))
 
     def _end_descendants(self) -> None:
         # It takes a descriptor, and somebody may have used up all others.

@@ -10,6 +10,7 @@ from axon_port.agents.definition import Workshop
 from axon_port.worker.calls import PendingCalls
 from axon_port.worker.outbox import Outbox
 from axon_port.worker.roster import Roster
+from axon_port.worker.spans import Telemetry
 from axon_port.worker.stats import Stats
 
 
@@ -23,5 +24,6 @@ class RunServices:
     stats: Stats
     workshop: Workshop
     threads: anyio.CapacityLimiter
+    telemetry: Telemetry
     max_frame_bytes: int
     max_tool_calls: int

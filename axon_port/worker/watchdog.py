@@ -10,6 +10,7 @@ is not taken for a stuck one).
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import threading
@@ -65,6 +66,12 @@ class Watchdog:
     def lag_ms(self) -> int:
         """How late the loop is, in milliseconds."""
         return max(0, round((time.monotonic() - self._last_beat - BEAT_SECONDS) * 1000))
+
+    @property
+    def remaining(self) -> float:
+        """Seconds until the earliest deadline."""
+        with self._changed:
+            return math.inf if self._deadline is None else self._deadline - time.monotonic()
 
     def expire_in(self, seconds: float) -> None:
         """End the process after `seconds`, whatever the loop does. The earliest deadline counts."""

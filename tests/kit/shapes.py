@@ -181,7 +181,7 @@ SHAPES: Mapping[str, Shape] = {
             "data": is_anything,
         }
     ),
-    "tool_call": Shape({**_CALL, "agent_id": is_text}, {"timeout_ms": nullable(is_count)}),
+    "tool_call": Shape({**_CALL, "agent_id": is_text}, {"timeout_ms": nullable(is_count), "traceparent": is_text}),
     "approval_request": Shape(_CALL, {"agent_id": is_text}),
     "tool_cancel": Shape({"id": is_id, "call_id": is_call_id, "reason": one_of("cancelled", "timeout", "finished")}),
     "log": Shape(
