@@ -24,16 +24,6 @@ _NAMES: Final = re.compile(r"(API_?KEY|TOKEN|SECRET|ACCESS_KEY|PASSWORD|CREDENTI
 """Environment variables whose values are kept out of texts, as providers name theirs."""
 
 
-_OTLP: Final = re.compile(r"OTEL_EXPORTER_OTLP_(?:[A-Z]+_)?(HEADERS|ENDPOINT)")
-"""Where a telemetry collector's keys are: in the values of its headers, or in its address."""
-
-_NO_KEYS: Final = re.compile(
-    r"dataset|tenant|org-?id|organi[sz]ation|project|stream-name|namespace|environment|region|"
-    r"user-agent|content-type|content-encoding|^accept",
-    re.IGNORECASE,
-)
-"""Headers whose values are names. Any other's is taken for a key: what the collector calls it is its own choice."""
-
 _CUT: Final = CUT_END.encode()
 
 _WORDS: Final = frozenset(
@@ -61,26 +51,12 @@ def keys_of(name: str, value: str) -> list[str]:
 
 
 def _otlp_keys(name: str, value: str) -> list[str]:
-    kind = _OTLP.fullmatch(name)
-    if kind is None:
+    if not name.startswith("OTEL_EXPORTER_OTLP_"):
         return []
-    from urllib.parse import parse_qsl, unquote, urlsplit
+    # Where no collector is named, nobody waits for this.
+    from axon_port.worker.otlp_keys import otlp_keys
 
-    if kind[1] == "ENDPOINT":
-        try:
-            parts = urlsplit(value)
-        except ValueError:
-            return []
-        password = [] if parts.password is None else [parts.password, unquote(parts.password)]
-        return password + [given for _, given in parse_qsl(parts.query)]
-    found: list[str] = []
-    for pair in value.split(","):
-        header, _, given = pair.partition("=")
-        if given.strip() and not _NO_KEYS.search(header.strip()):
-            decoded = unquote(given.strip())
-            # "Bearer …": what follows the scheme is the key by itself.
-            found += [given.strip(), decoded, *decoded.split(" ", 1)[1:]]
-    return found
+    return otlp_keys(name, value)
 
 
 def keep_keys_from_children(environment: Mapping[str, str] = os.environ) -> None:

@@ -34,13 +34,13 @@ from axon_port.worker.outbox import Outbox, call_on
 from axon_port.worker.reader import Reader
 from axon_port.worker.redaction import Redactor
 from axon_port.worker.stats import Stats
-from axon_port.worker.telemetry_plan import mentions
 from axon_port.worker.watchdog import BEAT_SECONDS, Watchdog
 
 if TYPE_CHECKING:
     import asyncio
 
     from axon_port.worker.lifecycle import Lifecycle
+    from axon_port.worker.meters import Figures
     from axon_port.worker.recorder import Recorder
     from axon_port.worker.spans import Telemetry
 
@@ -93,7 +93,7 @@ class Worker:
         self._recorder = _new_recorder(options, self._redactor)
         self._outbox = Outbox(port.write_fd, self._nobody_listens, self._recorder)
         self._exchanges = Exchanges(self._outbox, self._redactor, options.max_frame_bytes)
-        self._exchanges.timed = mentions(os.environ)
+        self._exchanges.timed = any(name.startswith("OTEL_") for name in os.environ)
         self._sink = logs.LogSink(self._exchanges, self._redactor, options.log_level)
         self._inbox = Inbox()
         self._intake = Intake(
@@ -207,17 +207,20 @@ class Worker:
     def _start_telemetry(self) -> Telemetry | None:
         if not self._exchanges.timed:
             return None
-        from axon_port.worker.meters import Figures
         from axon_port.worker.telemetry_plan import start
 
-        figures = Figures(
+        return start(os.environ, self._redactor, self._figures)
+
+    def _figures(self) -> Figures:
+        from axon_port.worker.meters import Figures
+
+        return Figures(
             stats=self._stats,
             frames=self._frames,
             waiting_bytes=lambda: self._outbox.waiting_bytes,
             lag_ms=lambda: self._watchdog.lag_ms,
             logs_dropped=lambda: self._sink.dropped,
         )
-        return start(os.environ, self._redactor, figures)
 
     def _beat(self, loop: asyncio.AbstractEventLoop) -> None:
         self._watchdog.beat()

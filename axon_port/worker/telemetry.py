@@ -66,6 +66,11 @@ class Export(Telemetry):
             "from the arrival of a command to its terminal frame",
             explicit_bucket_boundaries_advisory=SECONDS,
         )
+        # What tools and their libraries trace and count by themselves joins.
+        if plan.traces:
+            trace.set_tracer_provider(traces)
+        if plan.metrics:
+            metrics.set_meter_provider(meters)
 
     def run(self, exchange: Exchange, command: commands.Run | commands.Stream) -> RunSpans:
         return TracedRun(self._tracer, self._durations, exchange, command, content=self._content)
@@ -87,8 +92,6 @@ class Export(Telemetry):
         # No exit handlers: they would wait for a collector for as long as it likes.
         provider = TracerProvider(resource=self._resource, span_limits=limits, shutdown_on_exit=False)
         provider.add_span_processor(BatchSpanProcessor(CleanSpans(OTLPSpanExporter(), cleaner)))
-        # What tools and their libraries trace by themselves joins.
-        trace.set_tracer_provider(provider)
         self._providers.append(provider)
         return provider
 
@@ -97,7 +100,6 @@ class Export(Telemetry):
         reader = PeriodicExportingMetricReader(CleanMetrics(OTLPMetricExporter(), cleaner))
         provider = MeterProvider([reader], self._resource, shutdown_on_exit=False)
         observe(provider.get_meter(SCOPE, __version__), figures)
-        metrics.set_meter_provider(provider)
         self._providers.append(provider)
         return provider
 

@@ -6,7 +6,7 @@ Reading them costs nothing; the SDK is imported only where they ask for somethin
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -48,11 +48,6 @@ class Plan:
         return self.traces or self.metrics
 
 
-def mentions(environment: Mapping[str, str]) -> bool:
-    """Whether any of the variables is there at all."""
-    return any(name.startswith("OTEL_") for name in environment)
-
-
 def plan_of(environment: Mapping[str, str]) -> Plan:
     """What the variables ask for: a signal whose exporter is named, or whose endpoint is."""
     if environment.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
@@ -70,7 +65,7 @@ def endpoint(environment: Mapping[str, str], signal: Signal) -> str:
     return own or environment.get("OTEL_EXPORTER_OTLP_ENDPOINT") or _DEFAULT_ENDPOINT
 
 
-def start(environment: Mapping[str, str], redactor: Redactor, figures: Figures) -> Telemetry | None:
+def start(environment: Mapping[str, str], redactor: Redactor, figures: Callable[[], Figures]) -> Telemetry | None:
     """Export what the variables ask for; None where they ask for nothing that can be had. Blocking: it imports.
 
     Telemetry is nothing that a worker could not do without: what goes wrong is logged.
@@ -87,7 +82,7 @@ def start(environment: Mapping[str, str], redactor: Redactor, figures: Figures) 
         _logger.warning("the OTEL_ variables ask for telemetry, and %s is missing: %s", missing, INSTALL)
         return None
     try:
-        return Export(plan, redactor, figures)
+        return Export(plan, redactor, figures())
     except Exception:
         _logger.exception("there is no telemetry: the OTEL_ variables hold something that cannot be used")
         return None

@@ -564,11 +564,11 @@ def _matches(frame: Frame, wanted: Wanted, wanted_id: Any) -> bool:
 
 
 def scrubbed_environment(changes: Mapping[str, str | None], pythonpath: Sequence[Path], mark: str) -> dict[str, str]:
-    """Our own environment without keys and options of the worker, with the changes and the mark."""
+    """Our own environment without keys, options of the worker and telemetry, with the changes and the mark."""
     inherited = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith("AXON_PORT_") and not name.endswith(SECRETS)
+        if not name.startswith(("AXON_PORT_", "OTEL_")) and not name.endswith(SECRETS)
     }
     name, _, value = mark.partition("=")
     chosen: dict[str, str | None] = {**inherited, name: value, **changes}

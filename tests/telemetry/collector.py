@@ -181,7 +181,7 @@ class Collector:
                         self.send_header("Content-Length", "0")
                         self.end_headers()
 
-            def log_message(self, format: str, *args: Any) -> None:
+            def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  its parameter is called so
                 return None
 
         return Handler
