@@ -25,6 +25,7 @@ from urllib.parse import urlsplit
 from axon_port import __version__
 from axon_port.terminal import BOLD, GREEN, RED, YELLOW, painted, takes_colours
 from axon_port.worker.redaction import Redactor
+from axon_port.worker.telemetry_plan import INSTALL, Signal, endpoint, plan_of
 
 Status = Literal["ok", "note", "failed"]
 
@@ -64,6 +65,9 @@ ENDPOINTS: Final = (
     *("OLLAMA_BASE_URL", "PYDANTIC_AI_GATEWAY_BASE_URL", "SAMBANOVA_BASE_URL", "VLLM_BASE_URL"),
 )
 """Where they look for an address of their own."""
+
+TELEMETRY: Final = ("opentelemetry-sdk", "opentelemetry-exporter-otlp-proto-http")
+"""What the extra `otel` brings."""
 
 ANSWER_SECONDS: Final = 3.0
 """For an endpoint to answer anything at all."""
@@ -125,6 +129,7 @@ def _checks(modules: Sequence[str], endpoints: Sequence[str], ask_endpoints: boo
     yield _worker()
     yield _capabilities()
     yield _providers(os.environ)
+    yield _telemetry(os.environ)
     configured = {name: os.environ[name] for name in ENDPOINTS if os.environ.get(name)}
     yield from _endpoints(configured, endpoints, ask_endpoints)
     yield from (_import(module) for module in modules)
@@ -178,6 +183,32 @@ def _providers(environment: Mapping[str, str]) -> Check:
         return Check("providers", "note", "no provider has a key: set one, OPENAI_API_KEY for instance", data)
     text = ", ".join(f"{name} ({', '.join(variables)})" for name, variables in found.items())
     return Check("providers", "ok", f"a key for {text}", data)
+
+
+def _telemetry(environment: Mapping[str, str]) -> Check:
+    """What a worker would export, and whether it has what that takes."""
+    plan = plan_of(environment)
+    installed = all(_is_there(package) for package in TELEMETRY)
+    signals: list[tuple[Signal, bool]] = [("TRACES", plan.traces), ("METRICS", plan.metrics)]
+    places = {signal.lower(): _place(endpoint(environment, signal)) for signal, wanted in signals if wanted}
+    data = {"installed": installed, "endpoints": places, "content": plan.content}
+    if plan.complaints:
+        return Check("telemetry", "note", "; ".join(plan.complaints), data)
+    if not plan.exports:
+        have = "is there" if installed else f"is missing ({INSTALL})"
+        return Check("telemetry", "ok", f"nobody asks for it (OTEL_EXPORTER_OTLP_ENDPOINT); the extra {have}", data)
+    going = ", ".join(f"{signal} to {place or 'no http or https URL'}" for signal, place in places.items())
+    if not installed or None in places.values():
+        return Check("telemetry", "note", going if installed else f"{going}: the extra is missing, {INSTALL}", data)
+    return Check("telemetry", "ok", f"{going}, {'with' if plan.content else 'without'} prompts and answers", data)
+
+
+def _is_there(package: str) -> bool:
+    try:
+        metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
 
 
 # --- what answers

@@ -18,6 +18,7 @@ import pytest
 
 from axon_port import doctor as doctor_module
 from axon_port.doctor import ENDPOINTS, PROVIDERS, Check, doctor
+from axon_port.worker.telemetry_plan import CONTENT
 from tests.beam.programs import environment
 from tests.kit import REPOSITORY
 
@@ -52,7 +53,7 @@ def test_where_a_worker_serves_the_status_is_zero_and_no_key_is_shown(tmp_path: 
     report = json.loads(done.stdout)
     assert report["serves"] is True
     found = by_name(report)
-    assert set(found) == {"python", "packages", "worker", "capabilities", "providers", "import"}
+    assert set(found) == {"python", "packages", "worker", "capabilities", "providers", "telemetry", "import"}
     assert {check["status"] for check in report["checks"]} == {"ok", "note"}
     assert found["python"]["data"]["executable"] == sys.executable
     assert found["packages"]["data"]["pydantic-ai-slim"] == pydantic_ai.__version__
@@ -62,6 +63,40 @@ def test_where_a_worker_serves_the_status_is_zero_and_no_key_is_shown(tmp_path: 
     assert having == ["openai", "groq"]
     assert found["import"]["status"] == "note"
     assert "[redacted] is it" in found["import"]["text"]
+
+
+@pytest.mark.parametrize(
+    ("environment", "status", "said"),
+    [
+        ({}, "ok", "nobody asks for it"),
+        (
+            {"OTEL_EXPORTER_OTLP_ENDPOINT": f"https://me:{KEY}@collector:4318/x?key={KEY}"},
+            "ok",
+            "https://collector:4318,",
+        ),
+        ({"OTEL_TRACES_EXPORTER": "otlp"}, "ok", "traces to http://localhost:4318, without prompts"),
+        ({"OTEL_TRACES_EXPORTER": "otlp", CONTENT: "true"}, "ok", "traces to http://localhost:4318, with prompts"),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "collector:4317"}, "note", "traces to no http or https URL"),
+        (
+            {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://x", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"},
+            "note",
+            "http/protobuf only",
+        ),
+    ],
+)
+def test_it_says_where_telemetry_goes(environment: dict[str, str], status: str, said: str) -> None:
+    """clause: SHELL-DOCTOR"""
+    check = doctor_module._telemetry(environment)  # pyright: ignore[reportPrivateUsage]
+    assert (check.status, said in check.text) == (status, True), check.text
+    assert KEY not in f"{check.text} {check.data}"
+
+
+def test_it_says_what_telemetry_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """clause: SHELL-DOCTOR"""
+    monkeypatch.setattr(doctor_module, "TELEMETRY", ("axon-port-no-such-package",))
+    asked = doctor_module._telemetry({"OTEL_TRACES_EXPORTER": "otlp"})  # pyright: ignore[reportPrivateUsage]
+    assert (asked.status, "pip install 'axon-port[otel]'" in asked.text) == ("note", True)
+    assert doctor_module._telemetry({}).status == "ok"  # pyright: ignore[reportPrivateUsage]
 
 
 def test_where_no_worker_can_serve_the_status_is_one(tmp_path: Path) -> None:
