@@ -103,6 +103,17 @@ def test_pydantic_ai_is_known_in_the_agents_room_only(path: Path) -> None:
     assert found == []
 
 
+TELEMETRY = ("axon_port/worker/telemetry.py", "axon_port/worker/exported.py")
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if path.as_posix() not in TELEMETRY], ids=name_of)
+def test_the_sdk_of_telemetry_is_known_where_it_was_asked_for(path: Path) -> None:
+    theirs = ("opentelemetry.sdk", "opentelemetry.exporter")
+    ours = ("axon_port.worker.telemetry", "axon_port.worker.exported")
+    assert [module for module in imports(path) if under(module, *theirs)] == []
+    assert [module for module in imports(path, at_once=True) if under(module, *ours)] == []
+
+
 @pytest.mark.parametrize("path", in_room("agents"), ids=name_of)
 def test_agents_know_no_pipe(path: Path) -> None:
     for module in imports(path):

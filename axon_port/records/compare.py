@@ -1,7 +1,7 @@
 """What differs between a recorded conversation and its replay, without what differs between any two runs.
 
-Left out are times, durations, generated ids, counters of the process, logs, how an answer was cut into chunks, and how
-far a run had come when it was cancelled; compared is everything else, tool calls and their order included.
+Left out are times, durations, generated ids, traces, counters of the process, logs, how an answer was cut into chunks,
+and how far a run had come when it was cancelled; compared is everything else, tool calls and their order included.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ SHOWN_CHARACTERS: Final = 120
 
 _JOINED: Final = frozenset({"text", "thinking"})
 _ABOUT_THE_PROCESS: Final = frozenset({"ping", "stats"})
-_OF_THE_FRAME: Final = frozenset({"run_id", "duration_ms", "call_id", "seq"})
+_OF_THE_FRAME: Final = frozenset({"run_id", "duration_ms", "call_id", "seq", "traceparent"})
 _OF_A_MESSAGE: Final = frozenset(
     {"timestamp", "run_id", "conversation_id", "tool_call_id", "provider_response_id", "history_digest", "id"}
 )

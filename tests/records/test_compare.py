@@ -48,6 +48,12 @@ def test_times_and_generated_ids_are_not_compared(changed: dict[str, Any]) -> No
     assert between(told(ours), told({**ours, **changed})) == []
 
 
+def test_the_trace_of_a_call_is_not_compared() -> None:
+    """clause: REPLAY-COMPARED"""
+    traced = {**CALL, "traceparent": f"00-{'1' * 32}-{'2' * 16}-01"}
+    assert between(told(CALL, RESULT), told(traced, RESULT)) == []
+
+
 def test_how_an_answer_was_cut_into_chunks_is_not_compared() -> None:
     """clause: REPLAY-COMPARED"""
     whole, cut = told(chunk(0, "a coat"), RESULT), told(chunk(0, "a "), chunk(1, "co"), chunk(2, "at"), RESULT)
