@@ -13,18 +13,20 @@ from tests.kit.pages import blocks, commands, is_as_shown, stands_in, typed
 EXAMPLES = REPOSITORY / "examples"
 
 PAGES = {
-    **{name: EXAMPLES / name / "README.md" for name in ("shell", "python", "erlang")},
+    **{name: EXAMPLES / name / "README.md" for name in ("shell", "python", "erlang", "testing")},
     "troubleshooting": EXAMPLES / "TROUBLESHOOTING.md",
 }
 
-QUOTED = {
-    "shell": ("sh", EXAMPLES / "shell" / "dialog.sh"),
-    "python": ("python", EXAMPLES / "python" / "tasks.py"),
-    "erlang": ("erlang", EXAMPLES / "erlang" / "tasks.escript"),
-}
-"""By page: the language whose blocks are parts of a file, which tests/test_examples.py runs."""
+QUOTED = [
+    ("shell", "sh", EXAMPLES / "shell" / "dialog.sh"),
+    ("python", "python", EXAMPLES / "python" / "tasks.py"),
+    ("erlang", "erlang", EXAMPLES / "erlang" / "tasks.escript"),
+    ("testing", "python", EXAMPLES / "testing" / "test_guide.py"),
+    ("testing", "elixir", EXAMPLES / "elixir" / "test" / "axon_port" / "guide_test.exs"),
+]
+"""Whose blocks of a language are parts of a file, which test_examples.py, test_testing.py or beam/test_mix.py runs."""
 
-CHECKED = {"bash", "text", "", "sh", "python", "erlang"}
+CHECKED = {"bash", "text", "", "sh", "python", "erlang", "elixir"}
 """What each block of a page may be: pasted, printed, an end of a block, quoted."""
 
 
@@ -46,9 +48,8 @@ def test_what_can_be_pasted_prints_what_is_shown(page: str, tmp_path: Path) -> N
     assert not otherwise, "\n\n".join(otherwise)
 
 
-@pytest.mark.parametrize("page", QUOTED)
-def test_what_is_quoted_is_a_part_of_what_is_run(page: str) -> None:
-    language, path = QUOTED[page]
+@pytest.mark.parametrize(("page", "language", "path"), QUOTED)
+def test_what_is_quoted_is_a_part_of_what_is_run(page: str, language: str, path: Path) -> None:
     source = path.read_text("utf-8")
     found = blocks(PAGES[page].read_text("utf-8"), language)
     assert found

@@ -12,16 +12,72 @@ defmodule AxonPort.ReadmeTest do
     [_before, code | _rest] = String.split(@readme, ~r/```(elixir)?\n/)
     assert code |> String.split("\n", trim: true) |> length() <= 10
     assert @readme |> String.replace("\n", " ") =~ String.replace(@script, "\n", " ")
-    scripted = String.replace(code, ~s("openai:gpt-5.2"), @script)
-    assert scripted != code
-
-    output = capture_io(fn -> Code.eval_string(scripted) end)
-    assert output =~ "Take a coat."
   end
 
-  test "every example is Elixir" do
-    for [_all, code] <- Regex.scan(~r/^```elixir\n(.*?)^```$/ms, @readme), do: Code.string_to_quoted!(code)
+  test "every example runs, in its order, with scripts in place of providers" do
+    [first, more, clerk, answer, talk, deferred, options, errors, inside] =
+      for [_all, code] <- Regex.scan(~r/^```elixir\n(.*?)^```$/ms, @readme), do: code
+
+    capture_io(:stderr, fn ->
+      evaluated("""
+      defmodule Shop.Line do use AxonPort.Schema; schema do field :count, :integer end end
+      defmodule Shop.Orders do def fetch("Ada", 17), do: {:ok, %{state: "shipped"}} end
+      defmodule Shop.Refunds do
+        use AxonPort.Agent, model: {:script, [%{tool_calls: [%{name: "refund", args: %{amount: 30}}]}]}
+        @tool description: "Refunds.", parameters: %{amount: :integer}, approval: :deferred
+        def refund(%{amount: amount}, _context), do: {:ok, amount}
+      end
+      """)
+
+      output =
+        capture_io(fn ->
+          first
+          |> String.replace("name: MyApp.Agents}", "name: MyApp.Agents, cluster: true}")
+          |> scripted(@script)
+          |> evaluated()
+          |> then(&evaluated(more, &1))
+        end)
+
+      assert output |> String.split("Take a coat.") |> length() > 2
+
+      evaluated(answer)
+      call = ~s(%{tool_calls: [%{name: "find_order", args: %{number: 17}}]})
+      said = ~s(%{output: %{text: "It is on its way.", state: "shipped"}})
+      clerk |> scripted("{:script, [#{call}, #{said}]}") |> evaluated()
+      evaluated(talk)
+
+      {:ok, refunds} = AxonPort.Conversation.start(MyApp.Agents, agent: Shop.Refunds)
+
+      deferred
+      |> String.replace("Shop.Clerk", "Shop.Refunds")
+      |> evaluated(conversation: refunds)
+
+      [children: [{AxonPort.Supervisor, given}]] = options |> evaluated() |> Keyword.take([:children])
+
+      assert %AxonPort.Options{grace: 10_000} =
+               given |> Keyword.drop([:name, :workers]) |> AxonPort.Options.new()
+
+      evaluated(errors)
+      evaluated(inside)
+    end)
   end
+
+  setup do
+    # Defined once more by another test, they would be warned of.
+    on_exit(fn ->
+      for module <- [MyApp.Guide, Shop.Answer, Shop.Clerk, Shop.Line, Shop.Orders, Shop.Refunds] do
+        :code.delete(module)
+        :code.purge(module)
+      end
+    end)
+  end
+
+  defp scripted(code, script) do
+    assert code =~ ~s("openai:gpt-5.2")
+    String.replace(code, ~s("openai:gpt-5.2"), script)
+  end
+
+  defp evaluated(code, binding \\ []), do: code |> Code.eval_string(binding) |> elem(1)
 
   test "the struct with a schema has one" do
     [code] = Regex.run(~r/^defmodule Shop\.Answer do\n.*?^end$/ms, @readme)
