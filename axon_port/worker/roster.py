@@ -73,8 +73,7 @@ class Roster:
 
     def end_change(self, agent_id: str, done: asyncio.Future[Agent | None]) -> None:
         """Only for `Change`."""
-        if not done.done():
-            done.set_result(self._agents.get(agent_id))
+        done.set_result(self._agents.get(agent_id))
         if self._changes.get(agent_id) is done:
             del self._changes[agent_id]
 
@@ -123,12 +122,9 @@ class Change:
     done: asyncio.Future[Agent | None]
 
     async def __aenter__(self) -> None:
+        # Nobody cancels a change that waits: it could not give up its place and keep the order.
         if self.before is not None:
-            try:
-                await asyncio.shield(self.before)
-            except BaseException:
-                self.roster.end_change(self.agent_id, self.done)
-                raise
+            await self.before
 
     async def __aexit__(self, *_: object) -> None:
         self.roster.end_change(self.agent_id, self.done)

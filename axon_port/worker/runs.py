@@ -92,7 +92,7 @@ class ActiveRun:
             return True
         if self.task is not None:
             self.task.cancel()
-        self._timers.append(asyncio.get_running_loop().call_later(within, self._abandon))
+        self._timers.append(asyncio.get_running_loop().call_later(within, self._abandon, error))
         return True
 
     def parent_gone(self) -> None:
@@ -196,8 +196,8 @@ class ActiveRun:
         """Settle with a result that has to wait: of runs that end in the same breath each saw room for its own."""
         while not self._services.outbox.has_room:
             await self._services.outbox.room()
-        if not self._settled:
-            self._settle(frame)
+        # Not settled: that would have cancelled this task.
+        self._settle(frame)
 
     def _last_frame(self, task: asyncio.Task[Frame]) -> Frame:
         if self._ending is not None:
@@ -223,12 +223,11 @@ class ActiveRun:
             return internal_error()
         return seen
 
-    def _abandon(self) -> None:
-        if self._settled or self._ending is None:
-            return
+    def _abandon(self, ending: WireError) -> None:
+        # Not settled: that would have cancelled the timer.
         self._services.stats.tools["abandoned"] += 1
         _logger.warning("run %r did not stop in time and was left behind", self.exchange.id)
-        self._settle(self._error_frame(self._ending))
+        self._settle(self._error_frame(ending))
 
     def _error_frame(self, error: WireError) -> Frame:
         extra: dict[str, Any] = {}

@@ -3,80 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Generator
-from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal, NoReturn
 
 import pytest
 
+from axon_port.wire.commands import COMMANDS, Command
+from axon_port.wire.envelope import Envelope
 from axon_port.wire.errors import WireError
+from axon_port.worker import roster
+from axon_port.worker.intake import Received
 from axon_port.worker.options import Options
 from axon_port.worker.outbox import HIGH_BYTES
 
-from .floor import Floor
+from .parent import AGENTS, DONE, KINDS, parent
 
-TOOL = {"name": "look", "parameters": {"type": "object"}}
-CALL = {"text": "wait", "tool_calls": [{"name": "look"}, {"name": "look"}]}
-DONE = {"chunks": ["do", "ne"]}
-AGENTS: dict[str, dict[str, Any]] = {
-    "talks": {"model": {"script": [DONE]}},
-    "waits": {"model": {"script": [{"delay_ms": 86_400_000}]}},
-    "looks": {"model": {"script": [CALL, DONE]}, "tools": [TOOL]},
-    "asks": {"model": {"script": [CALL, DONE]}, "tools": [{**TOOL, "requires_approval": True}]},
-    "fails": {"model": {"script": [{"error": {"status": 503}}]}},
-}
 MOMENTS = 40
-ENDS = ("result", "error")
-KINDS = pytest.mark.parametrize("kind", ["run", "stream"])
-
-
-class Parent:
-    """Sends and keeps what comes."""
-
-    def __init__(self, options: Options | None = None) -> None:
-        self.frames: list[dict[str, Any]] = []
-        self.floor = Floor(options or Options(), self.frames.extend)
-        for name, fields in AGENTS.items():
-            self.send("create_agent", f"create {name}", agent_id=name, **fields)
-        self.floor.until(lambda: len(self.frames) == len(AGENTS))
-        assert all(frame["type"] == "result" for frame in self.frames)
-
-    def send(self, kind: str, frame_id: Any, **fields: Any) -> None:
-        self.floor.receive(json.dumps({"type": kind, "id": frame_id, **fields}).encode())
-
-    def cancel(self, target: Any) -> bool:
-        """Send a cancel; whether the target had no terminal frame right before."""
-        running: list[bool] = []
-        self.floor.receive(
-            json.dumps({"type": "cancel", "id": "c", "target": target}).encode(),
-            expecting=lambda: running.append(all(frame["type"] not in ENDS for frame in self.of(target))),
-        )
-        return running[0]
-
-    def of(self, frame_id: Any) -> list[dict[str, Any]]:
-        """The frames with this id."""
-        return [frame for frame in self.frames if frame.get("id") == frame_id]
-
-    def terminal(self, frame_id: Any) -> dict[str, Any]:
-        """The terminal frame, which must come, and be the last."""
-        self.floor.until(lambda: any(frame["type"] in ENDS for frame in self.of(frame_id)))
-        self.floor.turns(20)
-        last = self.of(frame_id)[-1]
-        assert [frame["type"] in ENDS for frame in self.of(frame_id)].count(True) == 1
-        assert last["type"] in ENDS
-        return last
-
-    def start(self, kind: str, agent: str, **fields: Any) -> None:
-        self.send(kind, "r", agent_id=agent, prompt="go", **fields)
-
-
-@contextmanager
-def parent(options: Options | None = None) -> Generator[Parent]:
-    someone = Parent(options)
-    try:
-        yield someone
-    finally:
-        someone.floor.close()
 
 
 @KINDS
@@ -243,3 +184,50 @@ def test_the_end_of_the_input_frees_what_waits_for_credit_and_ends_what_waits_fo
         assert someone.terminal("w")["error_type"] == "ParentGone"
         assert someone.terminal("s")["result"] == "done"
         assert "".join(frame["data"] for frame in someone.of("s") if frame["type"] == "chunk") == "done"
+
+
+def test_a_fault_of_ours_in_a_command_is_its_answer_and_the_next_is_taken(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """clause: ERR-INTERNAL, ENV-ONE-TERMINAL"""
+
+    def fails(*_: object) -> NoReturn:
+        raise RuntimeError("a secret of ours")
+
+    with parent() as someone:
+        monkeypatch.setattr(someone.floor.dispatcher.roster, "begin_change", fails)
+        someone.send("delete_agent", "at once", agent_id="talks")
+        monkeypatch.undo()
+        monkeypatch.setattr(roster, "build_agent", fails)
+        someone.send("create_agent", "later", agent_id="new", model={"script": [DONE]})
+        for place in ("at once", "later"):
+            answer = someone.terminal(place)
+            assert answer["error_type"] == "InternalError"
+            assert "secret" not in str(answer)
+        monkeypatch.undo()
+        someone.send("create_agent", "again", agent_id="new", model={"script": [DONE]})
+        assert someone.terminal("again")["type"] == "result"
+    assert caplog.text.count("RuntimeError: a secret of ours") == 2
+
+
+class _New(Command):
+    """A command that nobody handles."""
+
+    type: Literal["new"]
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_a_command_that_nobody_handles_is_a_fault_of_ours(
+    answers: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """clause: ERR-INTERNAL, ENV-ANSWERS"""
+    with parent() as someone:
+        monkeypatch.setitem(COMMANDS, "new", _New)
+        exchange = None if answers else someone.floor.desk.exchanges.claim("n", "new")
+        envelope = Envelope("new", "n", {"type": "new", "id": "n"})
+        someone.floor.dispatcher.dispatch(Received(envelope, exchange, 1))
+        someone.floor.look()
+        (frame,) = [frame for frame in someone.frames if frame["type"] == "error"]
+        assert (frame["error_type"], frame["id"]) == ("InternalError", None if answers else "n")
+        assert frame.get("run_id") == ("n" if answers else None)
+    assert "_New" in caplog.text

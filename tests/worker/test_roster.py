@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+import httpx2
 import pytest
 
+from axon_port.agents import models
 from axon_port.agents.allow import Allowed
 from axon_port.agents.definition import Workshop
 from axon_port.agents.recordings import Recordings
@@ -19,8 +21,8 @@ from .rig import run_async
 ALLOWED = Allowed((), frozenset())
 
 
-def create_command(name: str) -> commands.CreateAgent:
-    fields: dict[str, Any] = {"type": "create_agent", "id": 1, "agent_id": name, "model": {"script": []}}
+def create_command(name: str, model: Any = None) -> commands.CreateAgent:
+    fields: dict[str, Any] = {"type": "create_agent", "id": 1, "agent_id": name, "model": model or {"script": []}}
     return cast(commands.CreateAgent, parse_command(fields))
 
 
@@ -59,5 +61,26 @@ def test_who_waits_for_a_deletion_or_a_creation_that_failed_gets_what_is_left() 
         assert await refused is agent
         with pytest.raises(WireError, match="there is no agent 'a'"):
             known(await deleted, "a")
+
+    run_async(main)
+
+
+def test_an_agent_that_cannot_be_made_leaves_no_client_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """clause: AGENT-ATOMIC"""
+    made: list[httpx2.AsyncClient] = []
+    new_http_client = models.new_http_client
+
+    def remembered(*args: Any) -> httpx2.AsyncClient:
+        made.append(new_http_client(*args))
+        return made[-1]
+
+    monkeypatch.setattr(models, "new_http_client", remembered)
+    fine = {"name": "m", "base_url": "http://127.0.0.1:9/v1", "api_key": "sk-0123456789"}
+
+    async def main() -> None:
+        roster = Roster(Workshop(ALLOWED, Recordings(ALLOWED, lambda value: value)))
+        with pytest.raises(WireError, match="nobody"):
+            await roster.create(create_command("a", [fine, "nobody:m"]), roster.begin_change("a"))
+        assert [client.is_closed for client in made] == [True]
 
     run_async(main)
