@@ -206,9 +206,6 @@ class FrameHandler(logging.Handler):
             tag=current_run.get(),
         )
 
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  the name is logging's
-        self._sink.write("error", "axon_port.logs", f"a record of {record.name} could not be logged")
-
 
 class Capture:
     """The thread behind one captured descriptor: it reads whatever is printed and makes lines of it."""

@@ -32,7 +32,7 @@ ALL = " and ".join(KEYS)
 SHOWN = " and ".join("[redacted]" for _ in KEYS)
 
 LEAKY = """
-import logging, os, sys, warnings
+import logging, os, sys, threading, warnings
 from pydantic_ai import ModelRetry, RunContext, ToolFailed
 log = logging.getLogger("leaky")
 class Hostile(Exception):
@@ -46,6 +46,18 @@ def tell(text: str):
     log.warning("by extra", extra={"extra": text, "nested": {"deep": [text]}})
     log.getChild("httpx").info(text)
     warnings.warn(text)
+    return "told"
+def tell_outside(text: str):
+    def told():
+        log.error("outside %s", text, extra={"extra": text, "nested": {"deep": [text]}})
+        try:
+            throw(text)
+        except Hostile:
+            log.exception("failed outside")
+        print(text)
+    thread = threading.Thread(target=told)
+    thread.start()
+    thread.join()
     return "told"
 def throw(text: str): raise Hostile(text, {"key": text})
 def throw_later(text: str):
@@ -200,6 +212,21 @@ def test_functions_of_the_worker_cannot_tell_a_key(worker: Worker, function: str
     if function in {"throw", "throw_later", "leave"}:
         failed(answer, "ToolError")
         worker.wait_for_log(lambda log: "[redacted]" in log.get("traceback", ""))
+
+
+def test_what_a_thread_logs_outside_of_its_run_holds_no_key(worker: Worker) -> None:
+    """No run's table of answers stands between it and the pipe. clause: SEC-KEYS, LOG-RUN, LOG-RECORDS
+    fault: H63
+    """
+    agent = worker.agent([calls("tell_outside", text=ALL), {"text": "done"}], tools=[tool("tell_outside")])
+    run = worker.start_run(agent)
+    told = worker.wait_for_log(lambda log: "outside [redacted]" in log["message"])
+    assert (told["message"], told["fields"]["extra"]) == (f"outside {SHOWN}", SHOWN)
+    assert "[redacted]" in told["fields"]["nested"]
+    assert "[redacted]" in worker.wait_for_log(lambda log: log["message"] == "failed outside")["traceback"]
+    worker.wait_for_log(lambda log: log["logger"] == "stdout" and log["message"] == SHOWN)
+    assert "id" not in told
+    succeeded(worker.terminal(run))
 
 
 def test_deps_and_templates_hold_no_key(worker: Worker) -> None:

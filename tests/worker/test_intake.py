@@ -2,7 +2,7 @@
 
 import json
 import threading
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -283,3 +283,23 @@ def test_nothing_is_lost_between_a_thread_that_fills_and_a_loop_that_empties() -
             found.append(item)
     thread.join()
     assert found == [Signalled(number) for number in range(count)]
+
+
+def test_a_fault_of_ours_in_a_frame_does_not_deafen_the_worker(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """clause: ERR-INTERNAL"""
+
+    def fails(_value: object) -> NoReturn:
+        raise RuntimeError("a secret of ours")
+
+    desk = FrontDesk()
+    monkeypatch.setattr(intakes, "open_envelope", fails)
+    assert desk.send({"type": "stats", "id": 1})
+    monkeypatch.undo()
+    desk.send({"type": "ping", "id": 2})
+    fault, pong = desk.frames
+    assert (fault["error_type"], fault["id"]) == ("InternalError", None)
+    assert "secret" not in str(fault)
+    assert (pong["id"], pong["result"]) == (2, PONG)
+    assert "a secret of ours" in caplog.text

@@ -4,6 +4,7 @@ import logging
 import os
 import threading
 import warnings
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -150,6 +151,17 @@ def test_logs_beyond_their_rate_are_dropped_and_counted(monkeypatch: pytest.Monk
     assert sink.frames[8]["fields"] == {"dropped": 1}
 
 
+def test_a_parent_that_wants_errors_only_is_not_told_of_dropped_logs() -> None:
+    """clause: LOG-DROPPED, LOG-LEVEL"""
+    sink = Sink("error")
+    sink.outbox.stall(WAITING_BYTES + 1)
+    sink.sink.write("error", "x", "dropped")
+    sink.outbox.drain()
+    sink.sink.write("error", "x", "next")
+    assert sink.messages == ["next"]
+    assert sink.sink.dropped == 1
+
+
 def test_a_message_has_a_limit() -> None:
     """clause: LOG-BOUNDS"""
     sink = Sink()
@@ -275,6 +287,29 @@ def test_records_that_cannot_be_shown_are_still_told_of(logger: tuple[logging.Lo
     assert "Hostile" in exception["traceback"]
 
 
+class Unreadable(Exception):
+    """An exception that no traceback can be made of."""
+
+    @property
+    def __cause__(self) -> BaseException:  # pyright: ignore[reportIncompatibleVariableOverride]
+        raise RuntimeError("no")
+
+
+def test_an_exception_without_a_traceback_is_still_told_of(logger: tuple[logging.Logger, Sink]) -> None:
+    log, sink = logger
+    log.error("failed", exc_info=(Unreadable, Unreadable(), None))
+    (frame,) = sink.frames
+    assert frame["traceback"] == "Unreadable (its traceback cannot be shown: RuntimeError)"
+
+
+def test_a_record_whose_fields_have_no_form_is_sent_without_them(logger: tuple[logging.Logger, Sink]) -> None:
+    log, sink = logger
+    log.info("counted", extra={"count": 10**5000})
+    (frame,) = sink.frames
+    assert frame["message"] == "counted"
+    assert "fields" not in frame
+
+
 def test_a_message_that_cannot_be_shown_is_still_told_of(logger: tuple[logging.Logger, Sink]) -> None:
     log, sink = logger
     log.error(Hostile())
@@ -376,3 +411,16 @@ def test_a_line_of_any_length_arrives_whole_in_its_pieces(length: int) -> None:
         capture.finish(20)
     assert "".join(sink.messages[:-1]).encode() == data[:length]
     assert sink.messages[-1] == "end"
+
+
+def test_a_descriptor_that_cannot_be_read_ends_its_capture(tmp_path: Path) -> None:
+    """Somebody's code closed it, or put something else in its place."""
+    sink = Sink()
+    folder = os.open(tmp_path, os.O_RDONLY)
+    try:
+        capture = Capture(folder, "stdout", sink.sink)
+        capture.finish(20)
+        assert not capture._thread.is_alive()  # pyright: ignore[reportPrivateUsage]
+    finally:
+        os.close(folder)
+    assert sink.frames == []

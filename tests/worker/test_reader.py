@@ -227,3 +227,15 @@ def test_a_reader_that_was_stopped_reads_no_more() -> None:
         os.write(ends.write_fd, encode_frame(b"x"))
         assert ear.events.empty()
         assert ends.read_payload() == b"x"
+
+
+def test_an_input_that_fails_has_ended() -> None:
+    """A terminal that was hung up, a socket that was reset. clause: LIFE-EOF"""
+    ours, parents = socket.socketpair()
+    # Closing a socket with something unread in it resets the other end.
+    ours.send(b"unread")
+    parents.send(encode_frame(b"last")[:6])
+    with ours:
+        parents.close()
+        with reading(ours.fileno()) as (_, ear, _output):
+            assert ear.next()[0] == "ended"
