@@ -54,12 +54,6 @@ class JsonText:
     def __repr__(self) -> str:
         return f"JsonText({self.text!r})"
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, JsonText) and self.text == other.text
-
-    def __hash__(self) -> int:
-        return hash(self.text)
-
 
 class NotJson(ValueError):
     """The payload is not one JSON text in UTF-8. The text says what was found where, and echoes nothing."""

@@ -4,7 +4,11 @@ import asyncio
 import threading
 from typing import Any
 
+from pydantic_ai import Agent
 from pydantic_ai.exceptions import ModelRetry, ToolFailed
+
+desk: Agent[None, str] = Agent("test", defer_model_check=True)
+"""An agent that names its model and has not made it."""
 
 release = threading.Event()
 started = threading.Event()
@@ -41,6 +45,16 @@ def hangs() -> str:
 async def hangs_on_the_loop() -> str:
     """Never ends by itself."""
     await asyncio.Event().wait()
+    return "never"
+
+
+async def stumbles_on_the_loop() -> str:
+    """Waits for ever, and fails when it is asked to stop."""
+    started.set()
+    try:
+        await asyncio.Event().wait()
+    finally:
+        raise ValueError("on the way out")
     return "never"
 
 

@@ -1,6 +1,7 @@
 """The line to a model: the tap, silence, second attempts, half answers, and the next model of a list."""
 
 import asyncio
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
@@ -26,6 +27,7 @@ from pydantic_ai.messages import (
     TextPartDelta,
 )
 from pydantic_ai.models import ModelRequestParameters
+from pydantic_ai.models.function import FunctionModel
 from pydantic_ai.models.openai import OpenAIChatModel
 from pydantic_ai.providers.openai import OpenAIProvider
 from pydantic_ai.settings import ModelSettings
@@ -90,6 +92,11 @@ def failure(model: ToldModel, tap: Ear, **how: Any) -> Exception:
     return caught.value
 
 
+def patient(main: Callable[[], Coroutine[Any, Any, ModelResponse]]) -> ModelResponse:
+    """Run on a loop whose clock a test may put forward, so without a deadline."""
+    return asyncio.run(main())
+
+
 def text(response: ModelResponse) -> str:
     return "".join(part.content for part in response.parts if isinstance(part, TextPart))
 
@@ -100,6 +107,28 @@ def test_a_stream_is_heard_delta_by_delta_and_ends_as_a_whole_answer() -> None:
     assert tap.heard == ["Hel", "lo", "!"]
     assert text(response) == "Hello!"
     assert tap.answers == 1
+
+
+def test_a_model_that_cannot_stream_is_heard_when_it_has_answered() -> None:
+    """clause: STREAM-LOOP"""
+    tap = Ear()
+    whole = FunctionModel(lambda _messages, _info: ModelResponse(parts=[TextPart("Hello!")]))
+    response = run_async(lambda: asked(line(whole, tap)))
+    assert (text(response), tap.heard) == ("Hello!", ["Hello!"])
+
+
+def test_a_stream_that_somebody_else_opens_is_the_models_own() -> None:
+    """An agent written in Python may stream by itself: then nobody taps it."""
+    tap = Ear()
+
+    async def main() -> ModelResponse:
+        async with line(ToldModel(["Hel", "lo!"]), tap).request_stream([], None, ModelRequestParameters()) as stream:
+            async for _ in stream:
+                pass
+            return stream.get()
+
+    assert text(run_async(main)) == "Hello!"
+    assert tap.heard == []
 
 
 def test_a_plain_request_is_not_heard() -> None:
@@ -298,6 +327,32 @@ def test_a_model_that_falls_silent_is_given_up_and_its_stream_closed() -> None:
     assert isinstance(error, ModelTimeoutError)
     assert tap.heard == ["half"]
     assert model.closed == 1
+
+
+@pytest.mark.parametrize(("pause", "ends"), [(0.9, True), (1.1, False)])
+def test_each_delta_begins_the_silence_anew(pause: float, ends: bool) -> None:
+    """clause: MODEL-IDLE"""
+    idle = 1000.0
+
+    async def main() -> ModelResponse:
+        loop = asyncio.get_running_loop()
+        real, passed = loop.time, 0.0
+
+        async def passes() -> None:
+            nonlocal passed
+            passed += pause * idle
+            # Whatever is due by now is done before the next delta.
+            for _ in range(3):
+                await asyncio.sleep(0)
+
+        loop.time = lambda: real() + passed  # pyright: ignore[reportAttributeAccessIssue]
+        return await asked(line(ToldModel(["a", passes, "b", passes, "c", passes, "d"]), Ear(), idle=idle))
+
+    if ends:
+        assert text(patient(main)) == "abcd"
+    else:
+        with pytest.raises(ModelTimeoutError):
+            patient(main)
 
 
 @BOTH

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from pydantic_ai import Agent
 from pydantic_ai.exceptions import ModelHTTPError
 from pydantic_ai.messages import ModelRequest, ModelResponse, TextPart, ThinkingPart, ToolCallPart
 from pydantic_ai.models import ModelRequestParameters
@@ -203,3 +204,9 @@ def test_a_script_is_named_everywhere_the_same() -> None:
     model = scripted({"text": "x"})
     response = whole(model)
     assert (model.model_name, model.system, response.model_name, response.provider_name) == ("script",) * 4
+
+
+def test_an_agent_that_wraps_its_result_itself_is_answered_in_its_wrapping() -> None:
+    """An agent written in Python, whose output is no object."""
+    agent: Agent[None, list[int]] = Agent(scripted({"output": [1, 2]}), output_type=list[int])
+    assert run_async(lambda: agent.run("go")).output == [1, 2]

@@ -1,6 +1,7 @@
 """Tools: from data to a toolset, and from a model's call to whoever runs it."""
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -438,6 +439,33 @@ def test_a_run_that_is_cancelled_does_not_wait_for_its_functions() -> None:
             functions.release.set()
 
     run_async(main)
+
+
+def test_what_a_function_raises_when_its_run_is_cancelled_is_told_in_the_log_only(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    functions.started.clear()
+    bench = Bench([python("stumbles_on_the_loop")], calling({}))
+
+    async def main() -> None:
+        task = asyncio.create_task(bench.go())
+        assert await asyncio.to_thread(functions.started.wait, 20)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    with caplog.at_level(logging.DEBUG, "axon_port.tools"):
+        run_async(main)
+    assert [text for _, _, text in caplog.record_tuples if text.startswith("a tool that was given up ended with")]
+
+
+def test_arguments_that_a_person_gives_to_a_function_are_checked_by_its_signature() -> None:
+    """clause: TOOL-APPROVAL-ARGS"""
+    (spec,) = compiled(python("add", requires_approval=True))
+    assert spec.faults({"a": 1, "b": 2}) == []
+    (fault,) = spec.faults({"a": "sk-secret", "b": 2})
+    assert (fault["loc"], fault["type"]) == (["a"], "int_parsing")
+    assert "secret" not in str(fault)
 
 
 def test_the_tools_of_a_run_are_listed_once_for_each_budget() -> None:

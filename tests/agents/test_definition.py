@@ -1,0 +1,70 @@
+"""An agent of a parent's fields, by data or refined from an imported one."""
+
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from pydantic_ai.models.test import TestModel
+
+from axon_port.agents.allow import Allowed
+from axon_port.agents.definition import AgentDefinition, Workshop, build_agent, check_model_settings
+from axon_port.agents.recordings import Recordings
+from axon_port.wire import commands
+from axon_port.wire.commands import parse_command
+from axon_port.wire.errors import WireError
+from tests.agents import functions
+
+HERE = "tests.agents.functions"
+
+
+def workshop(folder: Path | None = None) -> Workshop:
+    allowed = Allowed((HERE,), recordings=folder)
+    return Workshop(allowed, Recordings(allowed, lambda value: value))
+
+
+def built(**fields: Any) -> AgentDefinition:
+    command = cast(commands.CreateAgent, parse_command({"type": "create_agent", "id": 1, "agent_id": "a", **fields}))
+    shop = workshop()
+    return build_agent(command, shop, shop.models.lease())
+
+
+@pytest.mark.parametrize("retries", [0, 2, None])
+def test_a_clients_own_retries_are_refused(retries: Any) -> None:
+    """clause: MODEL-SETTINGS"""
+    with pytest.raises(WireError, match="use `retry`") as caught:
+        check_model_settings({"temperature": 0.5, "max_retries": retries})
+    assert caught.value.error_type == "InvalidCommand"
+    assert caught.value.details[0]["loc"] == ["model_settings", "max_retries"]
+
+
+def test_a_setting_of_the_wrong_type_is_named_and_an_unknown_one_passed_on() -> None:
+    """clause: MODEL-SETTINGS"""
+    check_model_settings({"temperature": 0.5, "frobnication": 3})
+    with pytest.raises(WireError) as caught:
+        check_model_settings({"temperature": "hot"})
+    assert caught.value.details[0]["loc"] == ["model_settings", "temperature"]
+
+
+def test_an_imported_agent_is_refined_in_a_copy() -> None:
+    """clause: AGENT-REFINE"""
+    before = functions.desk.end_strategy
+    late = built(module=f"{HERE}:desk", end_strategy="exhaustive")
+    assert late.agent.end_strategy == "exhaustive"
+    assert functions.desk.end_strategy == before != "exhaustive"
+    assert built(module=f"{HERE}:desk").agent.end_strategy == before
+
+
+def test_a_model_that_an_imported_agent_only_names_is_made() -> None:
+    """clause: CMD-MODULE"""
+    made = built(module=f"{HERE}:desk")
+    (model,) = made.model.sources
+    assert isinstance(model, TestModel)
+    assert made.label == f"module:{HERE}:desk"
+
+
+def test_a_recording_in_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    """clause: RECORDING-ALLOWED"""
+    shop = workshop(tmp_path / "gone")
+    with pytest.raises(WireError, match="'answers' cannot be written: No such file or directory") as caught:
+        shop.recordings.open("answers")
+    assert caught.value.error_type == "InvalidAgent"
