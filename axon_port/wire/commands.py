@@ -44,7 +44,7 @@ from axon_port.wire.data import (
     UrlPart,
     UsageLimits,
 )
-from axon_port.wire.errors import WireError, invalid_command, invalid_fields
+from axon_port.wire.errors import invalid_command, invalid_fields
 
 __all__ = (
     "COMMANDS",
@@ -325,5 +325,3 @@ def parse_command(fields: dict[str, Any]) -> Command:
         return COMMANDS[fields["type"]].model_validate(fields)
     except ValidationError as error:
         raise invalid_fields(error) from None
-    except RecursionError:
-        raise WireError("InvalidCommand", "the command is nested too deep") from None

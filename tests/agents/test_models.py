@@ -772,6 +772,19 @@ def test_closing_twice_does_nothing_more() -> None:
     anyio.run(main)
 
 
+def test_a_lease_that_ends_after_the_factory_was_closed_has_nothing_to_give_back() -> None:
+    """The worker goes down, and then a run of it ends."""
+
+    async def main() -> None:
+        factory = ModelFactory()
+        lease = factory.lease()
+        await to_thread.run_sync(lease.build, Endpoint("m", "http://127.0.0.1:9/v1", KEY))
+        await factory.aclose()
+        await lease.end()
+
+    anyio.run(main)
+
+
 def test_all_clients_share_the_certificates(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[object] = []
 

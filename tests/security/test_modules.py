@@ -180,6 +180,22 @@ def test_a_tool_that_needs_a_word_asks_the_parent(worker: Worker, name: str, app
     }
 
 
+def test_a_tool_of_the_parent_may_wait_for_a_word_beside_tools_of_the_module(worker: Worker) -> None:
+    """The parent is asked about the module's at once, and about its own when the run has ended.
+
+    clause: TOOL-FOREIGN, DEFER-APPROVAL
+    """
+    tool = {"name": "ship", "parameters": {"type": "object"}, "requires_approval": True, "approval": "deferred"}
+    wanted = script(("ship", {}), ("refund", {"amount": 30}))
+    run = worker.start_run(desk(worker, tools=[tool]), model=wanted, deps={})
+    request = worker.wait_for("approval_request", of=run)
+    assert request["name"] == "refund"
+    worker.decide(request, approved=True)
+    answer = succeeded(worker.terminal(run))
+    assert [(call["name"], call["approval"]) for call in answer["deferred"]["calls"]] == [("ship", True)]
+    assert [(name, content) for name, content, _ in tool_returns(answer["messages"])] == [("refund", "refunded 30")]
+
+
 def test_what_is_imported_stays_as_it_was(worker: Worker) -> None:
     """clause: AGENT-REFINE"""
     tool = {"name": "lookup", "parameters": {"type": "object"}}

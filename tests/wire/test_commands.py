@@ -1,5 +1,6 @@
 """Commands as models: what each needs, what it takes, and what is said where a field is wrong."""
 
+import json
 from typing import Any
 
 import pytest
@@ -398,3 +399,22 @@ def test_data_of_any_depth_that_the_parser_lets_through_is_taken() -> None:
     for _ in range(190):
         deps = {"a": deps}
     assert parsed("run", running(deps=deps)).deps == deps
+
+
+FIELDS = [(kind, field) for kind in LEAST for field in COMMANDS[kind].model_fields if field != "type"]
+
+
+@pytest.mark.parametrize("around", ["[%s]", '{"a": %s}', '{"capability": %s}'])
+@pytest.mark.parametrize(("kind", "field"), FIELDS)
+def test_a_field_as_deep_as_the_parser_lets_through_is_taken_or_refused(kind: str, field: str, around: str) -> None:
+    """clause: JSON-DEPTH, ENV-FIELDS"""
+    text = "1"
+    for _ in range(199):
+        text = around % text
+    fields: Any = codec.decode(codec.encode({"type": kind, "id": 1, **LEAST[kind], field: json.loads(text)}))
+    try:
+        taken = parse_command(fields)
+    except WireError as error:
+        assert error.error_type == "InvalidCommand"  # noqa: PT017  either is right
+    else:
+        assert getattr(taken, field) is not None
