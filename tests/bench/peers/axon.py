@@ -16,6 +16,9 @@ from tests.bench.task import Holding, Op, PeerFailed
 MAX_INFLIGHT: Final = 20_000
 """Ten thousand runs that wait are one of the workloads."""
 
+AT_ONCE: Final = 64
+"""Agents that are made at once: commands that wait to be taken are no agents yet."""
+
 WORKER: Final = (sys.executable, "-m", "axon_port", "--max-inflight", str(MAX_INFLIGHT))
 
 TOOL: Final = {"name": scenes.TOOL_NAME, "description": "The weather now.", "parameters": scenes.TOOL_PARAMETERS}
@@ -99,14 +102,16 @@ class Axon(Served[AxonConnection]):
     def hold(self, what: Holding, count: int) -> None:
         first, self._held = self._held, self._held + count
         if what == "agents":
-            for number in range(first, first + count):
-                self.connection.create(
-                    f"held-{number}",
-                    model={"script": scenes.turns("tool", 1)},
-                    instructions=f"You are agent {number}.",
-                    tools=[TOOL],
-                )
-            self.connection.wait_for("result", count)
+            for batch in range(first, first + count, AT_ONCE):
+                numbers = range(batch, min(batch + AT_ONCE, first + count))
+                for number in numbers:
+                    self.connection.create(
+                        f"held-{number}",
+                        model={"script": scenes.turns("tool", 1)},
+                        instructions=f"You are agent {number}.",
+                        tools=[TOOL],
+                    )
+                self.connection.wait_for("result", len(numbers))
         else:
             self.connection.prepare("tool", 1)
             for number in range(first, first + count):
