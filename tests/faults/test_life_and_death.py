@@ -7,11 +7,12 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.kit import Worker, failed, succeeded
+from tests.kit import REPOSITORY, Worker, failed, succeeded
 from tests.kit.worker import PROGRAM
 
 from .workers import Survivors, doing, done, refused, worker_with_deeds
@@ -223,3 +224,24 @@ def test_the_process_that_watches_holds_nothing_that_somebody_waits_for(shared: 
     links = {os.readlink(f"/proc/{guardian}/fd/{name}") for name in os.listdir(f"/proc/{guardian}/fd")}
     assert links == {os.devnull}
     assert os.getsid(guardian) == guardian
+
+
+# ---------------------------------------------------------------- a start that takes too long
+
+
+def test_a_worker_whose_imports_do_not_end_answers_and_goes_when_the_input_ends(tmp_path: Path) -> None:
+    """clause: LIFE-EOF, LIFE-GOODBYE, ENV-ONE-TERMINAL"""
+    library = tmp_path / "pydantic_ai"
+    library.mkdir()
+    (library / "__init__.py").write_text("import threading\nthreading.Event().wait()\n")
+    with Worker("--drain-timeout", "0", pythonpath=[tmp_path, REPOSITORY]) as worker:
+        waiting = [
+            worker.submit("create_agent", agent_id="a", model={"script": []}),
+            worker.submit("run", agent_id="a", prompt="go"),
+        ]
+        succeeded(worker.ask("ping"))
+        worker.close_stdin()
+        for command in waiting:
+            assert failed(worker.terminal(command), "ShuttingDown")["retryable"]
+        assert worker.wait_for("goodbye")["reason"] == "eof"
+        assert worker.wait_exit() == 0

@@ -111,3 +111,31 @@ def test_errors_without_an_id_are_compared() -> None:
 
 def test_an_answer_to_a_call_changes_nothing_by_itself() -> None:
     assert between([*told(CALL), into(9, ANSWER)], told(CALL)) == []
+
+
+def test_of_an_output_that_grows_the_last_state_counts() -> None:
+    """clause: REPLAY-COMPARED"""
+    states: list[Any] = [{"city": "O"}, {"city": "Os"}, {"city": "Oslo"}]
+    grown = [{**chunk(seq, ""), "kind": "output", "data": state} for seq, state in enumerate(states)]
+    assert between(told(*grown, RESULT), told(grown[-1], RESULT)) == []
+    (found,) = between(told(*grown, RESULT), told(grown[1], RESULT))
+    assert (found.recorded, found.replayed) == ('"Oslo"', '"Os"')
+
+
+@pytest.mark.parametrize("kind", ["tool_call", "tool_return"])
+def test_the_ids_of_calls_in_chunks_and_in_what_was_deferred_are_not_compared(kind: str) -> None:
+    """clause: REPLAY-COMPARED"""
+
+    def with_id(call_id: str, name: str = "ship") -> list[Entry]:
+        call: dict[str, Any] = {"call_id": call_id, "name": name, "args": {}}
+        made: dict[str, Any] = {**chunk(0, ""), "kind": kind, "data": call}
+        return told(made, {**RESULT, "status": "deferred", "deferred": {"calls": [call]}})
+
+    assert between(with_id("7"), with_id("8")) == []
+    assert len(between(with_id("7"), with_id("7", "shop"))) == 2
+
+
+def test_messages_of_another_shape_are_compared_as_they_are() -> None:
+    ours, theirs = ({**RESULT, "messages": [text]} for text in ("one", "two"))
+    assert between(told(ours), told(ours)) == []
+    assert len(between(told(ours), told(theirs))) == 1

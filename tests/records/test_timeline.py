@@ -61,6 +61,14 @@ def test_a_call_that_was_withdrawn_ends_with_its_cancel() -> None:
     assert [(call.end, call.outcome) for call in bar.calls] == [(3, "cancelled")]
 
 
+@pytest.mark.parametrize(("approved", "outcome"), [(True, "approved"), (False, "refused")])
+def test_a_call_that_waited_for_a_word_ends_with_it(approved: bool, outcome: str) -> None:
+    """clause: REC-TIMELINE"""
+    word = {"type": "approval", "id": 1, "call_id": "7", "approved": approved}
+    bar = bar_of([into(0, RUN), out(1000, {**CALL, "type": "approval_request"}), into(3000, word), into(4000, word)])
+    assert [(call.end, call.outcome) for call in bar.calls] == [(3, outcome)]
+
+
 def test_commands_that_are_no_runs_and_frames_that_belong_to_none_are_kept_apart() -> None:
     scene = gather(a_run_with_a_call())
     assert [bar.kind for bar in scene.others] == ["create_agent"]
