@@ -158,7 +158,7 @@ class Teapot(BaseHTTPRequestHandler):
         if self.path == "/silent":
             self.server.released.wait(TIMEOUT)  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
             return
-        self.send_response(302 if self.path == "/moved" else 418)
+        self.send_response({"/moved": 302, "/fine": 200}.get(self.path, 418))
         self.send_header("Location", "http://127.0.0.1:9/")
         self.end_headers()
 
@@ -191,6 +191,26 @@ def test_an_endpoint_that_answers_anything_is_there(address: str) -> None:
     assert teapot.text == f"OPENAI_BASE_URL ({address}) answers, with HTTP status 418"
     moved = asked(f"{address}/moved")
     assert moved.text.endswith("with HTTP status 302")
+    assert asked(f"{address}/fine").text.endswith("with HTTP status 200")
+
+
+@pytest.mark.usefixtures("one_check")
+def test_an_endpoint_that_is_given_is_asked_without_demand(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """clause: SHELL-DOCTOR"""
+    for name in ENDPOINTS:
+        monkeypatch.delenv(name, raising=False)
+    out = io.StringIO()
+    doctor(out, as_json=True, modules=[], endpoints=[address], ask_endpoints=False)
+    (check,) = [check for check in json.loads(out.getvalue())["checks"] if check["name"] == "endpoint"]
+    assert (check["status"], check["text"]) == ("ok", f"{address} answers, with HTTP status 418")
+
+
+def test_packages_that_are_missing_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """clause: SHELL-DOCTOR"""
+    monkeypatch.setattr(doctor_module, "PACKAGES", ("pytest", "no-such-package"))
+    check = doctor_module._packages()  # pyright: ignore[reportPrivateUsage]
+    assert (check.status, check.data["no-such-package"]) == ("failed", None)
+    assert check.text.startswith("missing: no-such-package;")
 
 
 def test_an_endpoint_that_is_silent_or_gone_does_not_answer(address: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -120,6 +120,16 @@ def test_a_tool_whose_call_fails_returns_what_the_model_sees(worker: Worker) -> 
     assert "it is down" in json.dumps(returned["content"])
 
 
+def test_arguments_that_are_no_json_are_shown_as_the_model_wrote_them(worker: Worker) -> None:
+    """clause: STREAM-TOOLS"""
+    broken = {"tool_calls": [{"name": "lookup", "args": "{broken"}]}
+    frames = worker.collect(
+        worker.start_stream(worker.agent([broken, says("end")], tools=[tool()]), events=["tool_call", "tool_return"])
+    )
+    assert [called["args"] for called in texts(frames, "tool_call")] == ["{broken"]
+    assert succeeded(frames[-1])["result"] == "end"
+
+
 def test_a_stream_that_fails_ends_with_an_error_after_its_chunks(worker: Worker) -> None:
     """clause: STREAM-END"""
     script = [calls("lookup", text="let me see"), fails(500)]
