@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from typing import Any, Literal, NoReturn
 
 import pytest
@@ -194,6 +195,7 @@ def test_a_fault_of_ours_in_a_command_is_its_answer_and_the_next_is_taken(
     def fails(*_: object) -> NoReturn:
         raise RuntimeError("a secret of ours")
 
+    caplog.set_level(logging.DEBUG, "axon_port")
     with parent() as someone:
         monkeypatch.setattr(someone.floor.dispatcher.roster, "begin_change", fails)
         someone.send("delete_agent", "at once", agent_id="talks")
@@ -221,6 +223,7 @@ def test_a_command_that_nobody_handles_is_a_fault_of_ours(
     answers: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """clause: ERR-INTERNAL, ENV-ANSWERS"""
+    caplog.set_level(logging.DEBUG, "axon_port")
     with parent() as someone:
         monkeypatch.setitem(COMMANDS, "new", _New)
         exchange = None if answers else someone.floor.desk.exchanges.claim("n", "new")

@@ -1,6 +1,7 @@
 """From a frame to a command that was claimed: everything that is answered without the event loop."""
 
 import json
+import logging
 import threading
 from typing import Any, NoReturn
 
@@ -293,6 +294,7 @@ def test_a_fault_of_ours_in_a_frame_does_not_deafen_the_worker(
     def fails(_value: object) -> NoReturn:
         raise RuntimeError("a secret of ours")
 
+    caplog.set_level(logging.DEBUG, "axon_port")
     desk = FrontDesk()
     monkeypatch.setattr(intakes, "open_envelope", fails)
     assert desk.send({"type": "stats", "id": 1})

@@ -40,7 +40,7 @@ def test_a_command_that_was_read_and_not_taken_before_the_end_is_answered() -> N
     """clause: LIFE-GOODBYE, ENV-ONE-TERMINAL"""
     desk = Desk()
     commands: list[dict[str, Any]] = [
-        {"type": "set_log_level", "id": 1, "level": "error"},
+        {"type": "stats", "id": 1},
         {"type": "run", "id": 2, "agent_id": "nobody", "prompt": "go"},
         {"type": "create_agent", "id": 3, "agent_id": "a", "model": {"script": []}},
     ]

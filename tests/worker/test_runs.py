@@ -18,6 +18,17 @@ from .parent import DONE, parent
 NEVER = {"script": [{"delay_ms": 86_400_000}]}
 
 
+@pytest.fixture
+def caplog(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    """Our logs, whatever level another test has left."""
+    caplog.set_level(logging.DEBUG, "axon_port")
+    return caplog
+
+
+def of_runs(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
+    return [record for record in caplog.records if record.name == "axon_port.runs"]
+
+
 def test_the_timeout_of_an_agent_counts_for_a_run_that_came_before_the_agent_was_made() -> None:
     """clause: RUN-TIMEOUT, ENV-PIPELINE"""
     with parent() as someone:
@@ -87,7 +98,8 @@ def test_what_would_end_the_process_ends_the_run_only(
         monkeypatch.undo()
         someone.send("run", "next", agent_id="talks", prompt="go")
         assert someone.terminal("next")["result"] == "done"
-    assert repr(left) in str(caplog.records[0].exc_info)
+    (told,) = of_runs(caplog)
+    assert repr(left) in str(told.exc_info)
 
 
 @pytest.mark.parametrize("cancelled", [True, False])
@@ -125,12 +137,12 @@ def test_what_a_cancelled_run_raises_on_its_way_out_is_told_in_the_log_only(
         raise AssertionError
 
     monkeypatch.setattr(Execution, "run", stumbles)
-    with parent() as someone, caplog.at_level(logging.DEBUG, "axon_port.runs"):
+    with parent() as someone:
         someone.start("run", "talks")
         someone.floor.turns(10)
         assert someone.cancel("r")
         assert someone.terminal("r")["error_type"] == "Cancelled"
-    (told,) = [record for record in caplog.records if record.name == "axon_port.runs"]
+    (told,) = of_runs(caplog)
     assert "on the way out" in told.getMessage()
 
 
