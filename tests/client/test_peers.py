@@ -122,9 +122,10 @@ async def test_chunks_beyond_the_credit_end_the_worker() -> None:
     body = """
     ready()
     run = hear()
-    for seq in range(10 * run["credit"]):
+    for seq in range(1000 * run["credit"]):
         say(type="chunk", id=run["id"], seq=seq, step=1, kind="text", data="x")
-    hear()
+    while True:
+        hear()
     """
     with nothing_left():
         async with peer(body) as worker:

@@ -306,8 +306,10 @@ TOLD = {
     "axon_port/agents/lines.py": "when an answer of a model was received",
     "axon_port/agents/script.py": "when an answer of the scripted model was made",
     "axon_port/cli.py": "when a log was made",
+    "axon_port/worker/exchanges.py": "when the frame of a traced run came",
     "axon_port/worker/logs.py": "when a log was made",
     "axon_port/worker/recorder.py": "when a record was begun",
+    "axon_port/worker/spans.py": "when a part of a traced run began",
 }
 """Where the time of day is told, and nothing waits for it."""
 
