@@ -148,12 +148,7 @@ def _python() -> Check:
 
 
 def _packages() -> Check:
-    versions: dict[str, str | None] = {}
-    for name in PACKAGES:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            versions[name] = None
+    versions = {name: _version(name) for name in PACKAGES}
     missing = [name for name, version in versions.items() if version is None]
     if missing:
         text = f"missing: {', '.join(missing)}; install axon-port again, with its dependencies"
@@ -188,7 +183,7 @@ def _providers(environment: Mapping[str, str]) -> Check:
 def _telemetry(environment: Mapping[str, str]) -> Check:
     """What a worker would export, and whether it has what that takes."""
     plan = plan_of(environment)
-    installed = all(_is_there(package) for package in TELEMETRY)
+    installed = None not in map(_version, TELEMETRY)
     signals: list[tuple[Signal, bool]] = [("TRACES", plan.traces), ("METRICS", plan.metrics)]
     places = {signal.lower(): _place(endpoint(environment, signal)) for signal, wanted in signals if wanted}
     data = {"installed": installed, "endpoints": places, "content": plan.content}
@@ -203,12 +198,11 @@ def _telemetry(environment: Mapping[str, str]) -> Check:
     return Check("telemetry", "ok", f"{going}, {'with' if plan.content else 'without'} prompts and answers", data)
 
 
-def _is_there(package: str) -> bool:
+def _version(package: str) -> str | None:
     try:
-        metadata.version(package)
+        return metadata.version(package)
     except metadata.PackageNotFoundError:
-        return False
-    return True
+        return None
 
 
 # --- what answers

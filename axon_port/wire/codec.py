@@ -23,8 +23,7 @@ stop everything for seconds and take 30 times their size.
 """
 
 COLLECTED_BYTES: Final = 1_048_576
-"""Payloads above this are counted, and parsed without the collector, which would look at the half-made value again
-and again."""
+"""Payloads above this are parsed without the collector, which would look at the half-made value again and again."""
 
 _FEW: Final = 1024
 
@@ -73,11 +72,11 @@ def decode(payload: Payload) -> object:
     Integers are exact, of duplicate keys the last one counts. Raises `NotJson`, or `NumberLost` for a decimal
     beyond an IEEE double and for an integer of thousands of digits.
     """
+    if _has_too_many_items(payload):
+        raise NotJson(f"it has more than {MAX_ITEMS} arrays, objects and keys")
     try:
-        value = _parsed(payload) if len(payload) <= COLLECTED_BYTES else _parsed_with_care(payload)
+        value = _parsed(payload)
     except ValueError as error:
-        if isinstance(error, NotJson):
-            raise
         if _BAD_NUMBER not in str(error):
             raise NotJson(str(error)) from None
         rest = _without_numbers(payload)
@@ -123,14 +122,10 @@ def clean_text(text: str) -> str:
 def _parsed(payload: Payload) -> object:
     from pydantic_core import from_json  # takes longer to import than the first ping to answer
 
-    return from_json(payload, allow_inf_nan=False)
-
-
-def _parsed_with_care(payload: Payload) -> object:
-    if _has_too_many_items(payload):
-        raise NotJson(f"it has more than {MAX_ITEMS} arrays, objects and keys")
+    if len(payload) <= COLLECTED_BYTES:
+        return from_json(payload, allow_inf_nan=False)
     with _collector_paused():
-        return _parsed(payload)
+        return from_json(payload, allow_inf_nan=False)
 
 
 def _has_too_many_items(payload: Payload) -> bool:
@@ -169,10 +164,7 @@ def _collector_paused() -> Generator[None]:
 
 def _has_infinity(value: object) -> bool:
     # The parser turns 1e400 into an infinity; a walk over the values costs less than a search through the bytes.
-    if isinstance(value, float):
-        return math.isinf(value)
-    children = cast("Iterable[object]", value.values() if isinstance(value, dict) else value)
-    walked = [child for child in children if type(child) in _WALKED]
+    walked: list[object] = [value]
     for item in walked:
         if isinstance(item, float):
             if math.isinf(item):

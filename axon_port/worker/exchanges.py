@@ -71,10 +71,7 @@ class Exchange:
         with self._table.lock:
             if not self._open:
                 return False
-            try:
-                self._table.outbox.put(payload)
-            except MemoryError:
-                self._table.outbox.put(self._last_words)
+            self._table.put_last(payload, self._last_words)
             self._open = False
             self._table.release(self)
             return True
@@ -115,12 +112,20 @@ class Exchanges:
 
     def answer(self, frame_id: Id, result: Any) -> bool:
         """Claim, settle and free the id in one. False, and nothing sent, where it is in use."""
-        payload = self.terminal(result_frame(frame_id, result))
+        otherwise = last_words(frame_id)
+        payload = self.terminal(result_frame(frame_id, result), otherwise)
         with self.lock:
             if frame_id in self._open:
                 return False
-            self.outbox.put(payload)
+            self.put_last(payload, otherwise)
             return True
+
+    def put_last(self, payload: bytes, otherwise: bytes) -> None:
+        """Only under the lock: send a terminal frame, or `otherwise` where there is no memory for it."""
+        try:
+            self.outbox.put(payload)
+        except MemoryError:
+            self.outbox.put(otherwise)
 
     def release(self, exchange: Exchange) -> None:
         """Only for `Exchange.settle`, which holds the lock."""
@@ -128,13 +133,13 @@ class Exchanges:
 
     def say(self, frame: Frame) -> None:
         """Send a frame that belongs to no exchange: an error with `id: null`, `ready`, `goodbye`."""
-        self.outbox.put(self.terminal(frame))
+        self.outbox.put(self.terminal(frame, last_words(None)))
 
-    def terminal(self, frame: Frame, otherwise: bytes | None = None) -> bytes:
+    def terminal(self, frame: Frame, otherwise: bytes) -> bytes:
         """The payload of a last frame, or `otherwise`: a command that was read is always answered."""
         try:
             return self.redactor.payload(encode_terminal(frame, self.max_frame_bytes))
         except Exception:
             with contextlib.suppress(Exception):  # logging is writing too
                 _logger.exception("an answer could not be written")
-            return otherwise or last_words(frame["id"])
+            return otherwise

@@ -42,7 +42,7 @@ _DATA: Final = frozenset({"args", "content", "fields", "body", "metadata"})
 
 def secret_names(environment: Mapping[str, str]) -> list[str]:
     """The variables whose values are keys, or hold some."""
-    return [name for name in environment if _NAMES.search(name) or _otlp_keys(name, environment[name])]
+    return [name for name, value in environment.items() if keys_of(name, value)]
 
 
 def keys_of(name: str, value: str) -> list[str]:
@@ -80,8 +80,8 @@ class Redactor:
         self._lock = threading.Lock()
         self._secrets: tuple[str, ...] = ()
         self._encoded: tuple[bytes, ...] = ()
-        for name in secret_names(environment):
-            for key in keys_of(name, environment[name]):
+        for name, value in environment.items():
+            for key in keys_of(name, value):
                 self.learn(key)
 
     def learn(self, secret: str) -> None:

@@ -214,7 +214,6 @@ def test_both_errors_are_value_errors_with_a_text() -> None:
 def test_a_frame_may_hold_so_many_items_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     """clause: JSON-ITEMS"""
     monkeypatch.setattr(codec, "MAX_ITEMS", 10)
-    monkeypatch.setattr(codec, "COLLECTED_BYTES", 0)
     for full in (b'{"a":[[],[],[],[],[],[],[]]}', b'{"a":1,"b":2,"c":3,"d":4,"e":{"f":1,"g":2,"h":3}}'):
         assert decode(full)
         with pytest.raises(NotJson, match="more than 10 arrays, objects and keys"):
@@ -225,7 +224,6 @@ def test_a_frame_may_hold_so_many_items_and_no_more(monkeypatch: pytest.MonkeyPa
 def test_what_stands_in_a_string_is_no_item(monkeypatch: pytest.MonkeyPatch, text: bytes) -> None:
     """clause: JSON-ITEMS"""
     monkeypatch.setattr(codec, "MAX_ITEMS", 3)
-    monkeypatch.setattr(codec, "COLLECTED_BYTES", 0)
     assert decode(b'{"' + text + b'":"' + text + b'"}') == {
         json.loads(b'"' + text + b'"'): json.loads(b'"' + text + b'"')
     }

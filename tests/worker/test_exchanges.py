@@ -196,3 +196,34 @@ def test_a_terminal_frame_leaves_though_there_is_no_memory_for_the_answer(monkey
     (frame,) = outbox.frames
     assert (frame["id"], frame["error_type"]) == (7, "InternalError")
     assert list(exchanges) == []
+
+
+def test_an_answer_without_an_exchange_is_sent_though_there_is_no_memory_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """clause: JSON-OUT-NONE"""
+    exchanges, outbox = table()
+    put = outbox.put
+
+    def small(payload: bytes) -> None:
+        if len(payload) > 1000:
+            raise MemoryError
+        put(payload)
+
+    monkeypatch.setattr(outbox, "put", small)
+    assert exchanges.answer(7, "r" * 2_000)
+    (frame,) = outbox.frames
+    assert (frame["id"], frame["error_type"]) == (7, "InternalError")
+
+
+def test_a_frame_without_an_id_that_cannot_be_written_is_told_as_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    exchanges, outbox = table()
+
+    def encode(value: object) -> bytes:
+        raise MemoryError
+
+    with monkeypatch.context() as broken:
+        broken.setattr("axon_port.worker.exchanges.encode_terminal", encode)
+        exchanges.say({"type": "goodbye", "reason": "eof"})
+    (frame,) = outbox.frames
+    assert (frame["id"], frame["error_type"]) == (None, "InternalError")
