@@ -19,6 +19,19 @@ _Started = list["ref[asyncio.Task[Any]]"]
 _started: ContextVar[_Started | None] = ContextVar("axon_port_started_tasks", default=None)
 
 
+class Started(asyncio.Task[Any]):
+    """A task that says in a word who it is.
+
+    anyio puts the current task into the reason of every cancel, and pydantic-ai's graph cancels the scope of each of
+    its steps: asyncio's own word, with coroutine, callbacks and a lock against recursion, costs a run two percent.
+    """
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"<Task {self.get_name()!r}>"
+
+
 def watch(loop: asyncio.AbstractEventLoop) -> None:
     """From now on the tasks of this loop are known to the run in which they are started."""
     loop.set_task_factory(_start)
@@ -27,7 +40,7 @@ def watch(loop: asyncio.AbstractEventLoop) -> None:
 def _start(
     loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, Any] | Generator[Any, None, Any], **options: Any
 ) -> asyncio.Task[Any]:
-    task: asyncio.Task[Any] = asyncio.Task(work, loop=loop, **options)  # pyright: ignore[reportArgumentType]
+    task = Started(work, loop=loop, **options)  # pyright: ignore[reportArgumentType]
     if (started := _started.get()) is not None:
         started.append(ref(task))
     return task

@@ -21,6 +21,7 @@ from axon_port.wire.framing import encode_frame
 if TYPE_CHECKING:
     # Importing it takes longer than answering the first ping.
     import asyncio
+    import contextvars
 
     from axon_port.worker.recorder import Recorder
 
@@ -274,7 +275,12 @@ class Outbox:
         self.broken = True
 
 
-def call_on(loop: asyncio.AbstractEventLoop, callback: Callable[[], object]) -> None:
-    """Call `callback` on the event loop, from any thread; nothing happens where the loop has ended."""
+def call_on(
+    loop: asyncio.AbstractEventLoop, callback: Callable[[], object], context: contextvars.Context | None = None
+) -> None:
+    """Call `callback` on the event loop, from any thread; nothing happens where the loop has ended.
+
+    Without a `context` it is called in a copy of the thread's.
+    """
     with contextlib.suppress(RuntimeError):
-        loop.call_soon_threadsafe(callback)
+        loop.call_soon_threadsafe(callback, context=context)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import contextvars
 import faulthandler
 import gc
 import logging
@@ -118,6 +119,7 @@ class Worker:
         self._lifecycle: Lifecycle | None = None
         self._telemetry: Telemetry | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._context = contextvars.Context()
         self._signals = 0
         self._exiting = threading.Lock()
 
@@ -163,6 +165,7 @@ class Worker:
         import asyncio
 
         redaction.keep_keys_from_children()
+        self._context = contextvars.copy_context()
         loop = self._loop = asyncio.get_running_loop()
         forks.leave_to_parent(loop)
         self._beat(loop)
@@ -235,7 +238,9 @@ class Worker:
 
     def _on_loop(self, callback: Any) -> None:
         if self._loop is not None:
-            call_on(self._loop, callback)
+            # anyio has noted in its own context which library it runs on. Runs that inherited a thread's would look
+            # for that anew forty times each.
+            call_on(self._loop, callback, self._context.copy())
 
     def _pong(self) -> dict[str, Any]:
         lifecycle = self._lifecycle
