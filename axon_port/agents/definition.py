@@ -18,6 +18,7 @@ from pydantic_ai.settings import ModelSettings
 from pydantic_ai.usage import UsageLimits
 
 from axon_port.agents.allow import Allowed
+from axon_port.agents.bench import OnlyToolset, Toolset
 from axon_port.agents.capabilities import build_capabilities
 from axon_port.agents.imported import imported_agent, own_models
 from axon_port.agents.models import Lease, ModelFactory
@@ -67,6 +68,11 @@ class AgentDefinition:
         """pydantic-ai's. Made for the first run: it is larger than all the rest, and of ten thousand agents few may
         ever run."""
         return self.imported or _new_agent(self)
+
+    @cached_property
+    def toolset(self) -> Toolset:
+        """Its tools, for all its runs."""
+        return Toolset(self.tools)
 
     @property
     def has_foreign_tools(self) -> bool:
@@ -163,7 +169,10 @@ def retry_budgets(command: commands.CreateAgent) -> Any:
 
 def _new_agent(definition: AgentDefinition) -> Agent[Any, Any]:
     agent: Agent[Any, Any] = Agent(
-        name=definition.agent_id, deps_type=object, end_strategy=definition.command.end_strategy or "graceful"
+        name=definition.agent_id,
+        deps_type=object,
+        end_strategy=definition.command.end_strategy or "graceful",
+        capabilities=[] if definition.has_foreign_tools else [OnlyToolset(toolset=definition.toolset)],
     )
     for template in definition.system_prompt:
         agent.system_prompt(system_prompt_function(template))

@@ -33,6 +33,7 @@ from pydantic_graph import End
 
 from axon_port.agents import definition as definitions
 from axon_port.agents import strays, tracing
+from axon_port.agents.bench import ToolBench, Toolset
 from axon_port.agents.deferral import call_args, deferred_results, open_calls
 from axon_port.agents.definition import AgentDefinition, Workshop
 from axon_port.agents.ends import ToolFault
@@ -47,7 +48,6 @@ from axon_port.agents.script import ScriptedModel
 from axon_port.agents.sources import ModelSource, build_models
 from axon_port.agents.tap import RunTap
 from axon_port.agents.templates import Template
-from axon_port.agents.tools import ToolBench
 from axon_port.agents.usage import usage_fields
 from axon_port.wire import commands
 from axon_port.wire.codec import JsonText
@@ -99,7 +99,7 @@ class Execution:
         self._agent_run: AgentRun[Any, Any] | None = None
         self._output: StructuredOutput | None = definition.output
         self._bench = ToolBench(definition.tools, host, threads)
-        self._tap = RunTap(host, lambda: self._output, streaming=isinstance(command, commands.Stream))
+        self._tap = RunTap(host, self._output, streaming=isinstance(command, commands.Stream))
         self._host = host
         self._prompts: list[tuple[commands.Prompt, Priority]] = []
         self._over = False
@@ -137,6 +137,7 @@ class Execution:
         await self._choose_output()
         model = self._line(await self._models())
         agent = self._definition.agent
+        self._bench.take_calls()
         async with agent.iter(
             prompt,
             output_type=self._output_type(),
@@ -150,7 +151,7 @@ class Execution:
             usage=self._usage,
             retries=definitions.retry_budgets(defaults),
             metadata={**(defaults.metadata or {}), **(command.metadata or {})} or None,
-            toolsets=[self._bench] if self._definition.tools else None,
+            toolsets=self._toolsets(),
             capabilities=self._capabilities(),
         ) as agent_run:
             self._agent_run = agent_run
@@ -222,6 +223,7 @@ class Execution:
             return
         mode = self._definition.command.output_mode
         self._output = await anyio.to_thread.run_sync(definitions.build_output, schema, mode, self._workshop)
+        self._tap.expect(self._output)
 
     def _output_type(self) -> Any:
         target: Any = None if self._output is None else self._output.output_type
@@ -229,6 +231,11 @@ class Execution:
             return target
         own: Any = target or self._definition.agent.output_type
         return [*own, DeferredToolRequests] if isinstance(own, list) else [own, DeferredToolRequests]
+
+    def _toolsets(self) -> list[Toolset] | None:
+        # Besides what is foreign. Otherwise the agent has the only one.
+        definition = self._definition
+        return [definition.toolset] if definition.tools and definition.has_foreign_tools else None
 
     def _may_defer(self) -> bool:
         return any(spec.may_defer for spec in self._definition.tools.values())

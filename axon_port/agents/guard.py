@@ -32,9 +32,9 @@ from pydantic_ai.tools import (
     ToolDenied,
 )
 
+from axon_port.agents.bench import ToolBench
 from axon_port.agents.ends import denial, fault_of, is_our_cancellation
 from axon_port.agents.host import Call, Decision, Happened
-from axon_port.agents.tools import ToolBench
 from axon_port.wire.errors import WireError
 
 _SAID_TO_PYDANTIC_AI = (

@@ -5,7 +5,7 @@ A tap in the model's line costs a fraction of iterating pydantic-ai's event stre
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic_ai.messages import (
@@ -29,7 +29,7 @@ from axon_port.wire import codec
 class RunTap:
     """Hears a model's stream for one run and tells the host what it wants to know."""
 
-    def __init__(self, host: Host, output: Callable[[], StructuredOutput | None], *, streaming: bool) -> None:
+    def __init__(self, host: Host, output: StructuredOutput | None, *, streaming: bool) -> None:
         self._host = host
         self._output = output
         self._streaming = streaming
@@ -38,6 +38,10 @@ class RunTap:
         self._structured_text = False
         self._output_tools: frozenset[str] = frozenset()
         self._partials: dict[int, PartialOutput] = {}
+
+    def expect(self, output: StructuredOutput) -> None:
+        """What this run ends with is another output than its agent's."""
+        self._output = output
 
     @property
     def streaming(self) -> bool:
@@ -57,8 +61,7 @@ class RunTap:
         self._partials = {}
 
     def refine(self, parameters: ModelRequestParameters) -> ModelRequestParameters:
-        output = self._output()
-        return parameters if output is None else output.refine(parameters)
+        return parameters if self._output is None else self._output.refine(parameters)
 
     def retried(self) -> None:
         self._host.note(Happened("model_retry"))
@@ -107,5 +110,4 @@ class RunTap:
         self.tell("output", partial)
 
     def _new_partial(self) -> PartialOutput:
-        output = self._output()
-        return PartialOutput(None if output is None else output.wrap_key)
+        return PartialOutput(None if self._output is None else self._output.wrap_key)

@@ -18,11 +18,11 @@ import anyio
 from axon_port.agents import strays
 from axon_port.agents.allow import Allowed
 from axon_port.agents.answers import answer_of
+from axon_port.agents.bench import THREADS
 from axon_port.agents.definition import Workshop
 from axon_port.agents.failures import internal_error, wire_error
 from axon_port.agents.host import Decision
 from axon_port.agents.recordings import Recordings
-from axon_port.agents.tools import THREADS
 from axon_port.wire import commands
 from axon_port.wire.commands import parse_command
 from axon_port.wire.envelope import about_answer

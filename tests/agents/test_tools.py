@@ -14,12 +14,13 @@ from pydantic_ai.models import ModelRequestParameters
 from pydantic_ai.tools import DeferredToolRequests
 
 from axon_port.agents.allow import Allowed
+from axon_port.agents.bench import OnlyToolset, ToolBench, Toolset
 from axon_port.agents.deferral import ARGS_AFTER_APPROVAL
 from axon_port.agents.ends import ToolFault
 from axon_port.agents.host import Broken, Call, Decision, Failed, Retry, Returned
 from axon_port.agents.schemas import SchemaCache
 from axon_port.agents.script import ScriptedModel
-from axon_port.agents.tools import ToolBench, ToolSpec, compile_tools
+from axon_port.agents.tools import ToolSpec, compile_tools
 from axon_port.wire.commands import Tool, Turn
 from axon_port.wire.errors import WireError
 from tests.agents import functions
@@ -62,11 +63,14 @@ class Bench:
         self.output: Any = None
 
     async def go(self) -> None:
-        bench = ToolBench(self._specs, self.desk, anyio.CapacityLimiter(10))
+        ToolBench(self._specs, self.desk, anyio.CapacityLimiter(10)).take_calls()
         agent = Agent(
-            ScriptedModel(self._turns, None), output_type=[str, DeferredToolRequests], retries={"tools": self._retries}
+            ScriptedModel(self._turns, None),
+            output_type=[str, DeferredToolRequests],
+            retries={"tools": self._retries},
+            capabilities=[OnlyToolset(toolset=Toolset(self._specs))],
         )
-        result = await agent.run("go", toolsets=[bench])
+        result = await agent.run("go")
         self.output, self.messages = result.output, result.all_messages()
 
     def run(self) -> "Bench":
@@ -478,9 +482,10 @@ def test_the_tools_of_a_run_are_listed_once_for_each_budget() -> None:
 
     async def main() -> None:
         specs = {spec.name: spec for spec in compiled({}, {"name": "other"})}
-        bench = ToolBench(specs, Desk(), anyio.CapacityLimiter(1))
-        agent = Agent(Watched([Turn.model_validate(turn) for turn in calling({"n": 1})], None))
-        await agent.run("go", toolsets=[bench])
+        ToolBench(specs, Desk(), anyio.CapacityLimiter(1)).take_calls()
+        only = OnlyToolset(toolset=Toolset(specs))
+        agent = Agent(Watched([Turn.model_validate(turn) for turn in calling({"n": 1})], None), capabilities=[only])
+        await agent.run("go")
 
     run_async(main)
     assert [[tool.name for tool in parameters.function_tools] for parameters in seen] == [["look", "other"]] * 2

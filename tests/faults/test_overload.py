@@ -5,7 +5,7 @@ The other bounds of the README are provoked where their modules are tested.
 
 from typing import Any
 
-from axon_port.agents.tools import THREADS
+from axon_port.agents.bench import THREADS
 from axon_port.wire.framing import LOST_FRAMING_FACTOR
 from axon_port.worker.outbox import CONGESTED_BYTES
 from axon_port.worker.stats import MAX_AGENTS, Stats

@@ -1,0 +1,189 @@
+"""From a model's call to whoever runs it: the parent, a function of the worker, or nobody yet (PROTOCOL.md, TOOL-*).
+
+An agent lists its tools once, for all its runs (`Toolset`); each run has a bench that its calls are made on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import time
+from collections.abc import Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+import anyio
+from pydantic_ai.capabilities import ToolSearch
+from pydantic_ai.exceptions import ApprovalRequired, CallDeferred, ModelRetry, ToolFailed
+from pydantic_ai.messages import ToolReturn
+from pydantic_ai.models import ModelRequestContext
+from pydantic_ai.tools import AgentNativeTool, RunContext
+from pydantic_ai.tools import Tool as FunctionTool
+from pydantic_ai.toolsets import AbstractToolset, ToolsetTool
+
+from axon_port.agents.deferral import ARGS_AFTER_APPROVAL
+from axon_port.agents.ends import ToolFault, denial
+from axon_port.agents.functions import call_function
+from axon_port.agents.host import Broken, Call, Failed, Happened, Host, Retry, Returned
+from axon_port.agents.tools import ToolSpec
+
+THREADS: Final = 256
+"""Plain functions that run at once. Hung ones hold their thread; the others must still find one."""
+
+STOP_SECONDS: Final = 0.1
+"""How long a function that is cancelled may take to stop before it counts as left behind."""
+
+_logger = logging.getLogger("axon_port.tools")
+
+_bench: ContextVar[ToolBench] = ContextVar("axon_port_bench")
+
+
+class Toolset(AbstractToolset[Any]):
+    """The tools of an agent. A call goes to the bench of the run that it is made in."""
+
+    def __init__(self, specs: Mapping[str, ToolSpec]) -> None:
+        self._specs = specs
+        self._listed: dict[int, dict[str, ToolsetTool[Any]]] = {}
+
+    @property
+    def id(self) -> str:
+        return "axon-port"
+
+    async def get_tools(self, ctx: RunContext[Any]) -> dict[str, ToolsetTool[Any]]:
+        budget = ctx.max_retries
+        if budget not in self._listed:
+            self._listed[budget] = {
+                name: ToolsetTool(
+                    toolset=self,
+                    tool_def=spec.definition,
+                    max_retries=budget if spec.retries is None else spec.retries,
+                    args_validator=spec.validator,
+                )
+                for name, spec in self._specs.items()
+            }
+        return self._listed[budget]
+
+    async def call_tool(
+        self, name: str, tool_args: dict[str, Any], ctx: RunContext[Any], tool: ToolsetTool[Any]
+    ) -> Any:
+        return await _bench.get().call(name, tool_args, ctx)
+
+
+@dataclass
+class OnlyToolset(ToolSearch[Any]):
+    """Puts an agent's toolset in the place of all others.
+
+    pydantic-ai has a toolset for the functions of every agent, wraps it in a search, and where there is a second one
+    starts a task for each in four places of every step: a seventh of a run with a tool. Our agents have no function
+    of their own, and nothing to search for.
+    """
+
+    toolset: Toolset = field(kw_only=True)
+
+    def get_wrapper_toolset(self, toolset: AbstractToolset[Any]) -> AbstractToolset[Any]:
+        return self.toolset
+
+    def get_native_tools(self) -> list[AgentNativeTool[Any]]:
+        return []
+
+    async def before_model_request(
+        self, ctx: RunContext[Any], request_context: ModelRequestContext
+    ) -> ModelRequestContext:
+        return request_context
+
+
+@dataclass
+class ToolBench:
+    """Where the tools of one run are called. Calls come from pydantic-ai's tool manager, several at once."""
+
+    specs: Mapping[str, ToolSpec]
+    host: Host
+    threads: anyio.CapacityLimiter
+    call_ids: dict[str, str] = field(default_factory=dict[str, str])
+
+    def take_calls(self) -> None:
+        """From now on the calls made in this context, and in the tasks that are started in it, are this bench's."""
+        _bench.set(self)
+
+    def begin_step(self) -> None:
+        """A new answer of the model: its calls are new, whatever ids it gives them."""
+        self.call_ids.clear()
+
+    def call_id(self, tool_call_id: str | None) -> str:
+        """The worker's own id of a call of this step."""
+        key = tool_call_id or ""
+        if key not in self.call_ids:
+            self.call_ids[key] = self.host.new_call_id()
+        return self.call_ids[key]
+
+    async def call(self, name: str, args: dict[str, Any], ctx: RunContext[Any]) -> Any:
+        """What the model is told of its call. Raises what pydantic-ai has a meaning for, and `ToolFault`."""
+        spec = self.specs[name]
+        call = Call(self.call_id(ctx.tool_call_id), name, args, spec.timeout)
+        approved_by = None
+        if spec.requires_approval and not ctx.tool_call_approved:
+            if spec.approval == "deferred":
+                raise ApprovalRequired
+            decision = await self.host.ask_approval(call, faults=spec.faults)
+            if not decision.approved:
+                return denial(decision.message)
+            approved_by = decision.args
+            call = call if approved_by is None else replace(call, args=approved_by)
+        if spec.handler == "deferred":
+            raise CallDeferred(metadata=None if approved_by is None else {ARGS_AFTER_APPROVAL: approved_by})
+        return await self._answered(spec, call, ctx)
+
+    async def _answered(self, spec: ToolSpec, call: Call, ctx: RunContext[Any]) -> Any:
+        started = time.monotonic()
+        self.host.note(Happened("tool_called"))
+        try:
+            if isinstance(spec.handler, FunctionTool):
+                value = await self._call_function(spec, spec.handler, call, ctx)
+            else:
+                value = await self._call_parent(call)
+        except TimeoutError:
+            self.host.note(Happened("tool_timed_out", time.monotonic() - started))
+            raise ModelRetry(f"the tool did not answer within {math.ceil((call.timeout or 0) * 1000)} ms") from None
+        except (ModelRetry, ToolFailed, ToolFault):
+            self.host.note(Happened("tool_failed", time.monotonic() - started))
+            raise
+        self.host.note(Happened("tool_answered", time.monotonic() - started))
+        return value
+
+    async def _call_parent(self, call: Call) -> Any:
+        match await self.host.call_parent(call):
+            case Returned(value, content):
+                return ToolReturn[Any](return_value=value, content=list(content)) if content else value
+            case Retry(message):
+                raise ModelRetry(message)
+            case Failed(message):
+                raise ToolFailed(message)
+            case Broken(message, details):
+                raise ToolFault(message, details)
+
+    async def _call_function(self, spec: ToolSpec, tool: FunctionTool[Any], call: Call, ctx: RunContext[Any]) -> Any:
+        work = asyncio.create_task(call_function(tool, call, ctx, self.threads))
+        try:
+            await asyncio.wait([work], timeout=spec.timeout)
+        finally:
+            if not work.done():
+                await self._give_up(work, in_thread=not tool.function_schema.is_async)
+        if work.cancelled() or not work.done():
+            raise TimeoutError
+        return work.result()
+
+    async def _give_up(self, work: asyncio.Task[Any], *, in_thread: bool) -> None:
+        """Cancel once and wait for a moment: what goes on all the same, a thread for one, is left behind."""
+        work.add_done_callback(_heard_out)
+        work.cancel()
+        stopped, _ = await asyncio.wait([work], timeout=STOP_SECONDS)
+        if in_thread or not stopped:
+            self.host.note(Happened("tool_abandoned"))
+
+
+def _heard_out(work: asyncio.Task[Any]) -> None:
+    # Nobody wants the answer any more, but asyncio complains of an exception that nobody took.
+    if not work.cancelled() and (error := work.exception()) is not None:
+        _logger.debug("a tool that was given up ended with %r", error)
