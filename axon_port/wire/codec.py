@@ -90,7 +90,7 @@ def glance(payload: Payload) -> object:
     """As `decode`, by the other parser, which loses digits and refuses with None: for looking whether it is a ping."""
     try:
         return orjson.loads(payload)
-    except ValueError:
+    except (ValueError, MemoryError):
         return None
 
 

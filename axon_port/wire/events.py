@@ -151,6 +151,16 @@ def result_frame(frame_id: Id, result: Any, **extra: Any) -> dict[str, Any]:
     return {"type": "result", "id": frame_id, "result": result, **extra}
 
 
+def result_end(result: Any) -> bytes:
+    """What `result` frames that differ in their id only have in common; see `result_payload`."""
+    return b',"result":%b}' % codec.encode(result)
+
+
+def result_payload(frame_id: Id, end: bytes) -> bytes:
+    """The payload of a `result` frame without other fields, with an end made by `result_end`."""
+    return b'{"type":"result","id":%b%b' % (codec.encode(frame_id), end)
+
+
 def shortened(text: str, limit: int) -> str:
     """`text`, cut in the middle of nowhere if need be, with the number of characters that went."""
     if len(text) <= limit:

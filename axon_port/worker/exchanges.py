@@ -11,12 +11,12 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from axon_port.wire import codec
 from axon_port.wire.errors import WireError
-from axon_port.wire.events import Frame, encode_terminal, error_frame, result_frame
+from axon_port.wire.events import Frame, encode_terminal, error_frame, result_end, result_frame, result_payload
 from axon_port.worker.outbox import Outbox
 from axon_port.worker.redaction import Redactor
 
@@ -110,15 +110,28 @@ class Exchanges:
             exchange = self._open[frame_id] = Exchange(self, frame_id, kind)
             return exchange
 
-    def answer(self, frame_id: Id, result: Any) -> bool:
-        """Claim, settle and free the id in one. False, and nothing sent, where it is in use."""
-        otherwise = last_words(frame_id)
-        payload = self.terminal(result_frame(frame_id, result), otherwise)
+    def answer(self, frame_ids: Sequence[Id], result: Any) -> list[Id]:
+        """Claim, settle and free each id in one, all with the same result, in which nothing is to be redacted.
+
+        The ids that are in use get nothing; they are returned.
+        """
+        end = result_end(result)
+        in_use: list[Id] = []
+        payloads: list[bytes] = []
         with self.lock:
-            if frame_id in self._open:
-                return False
-            self.put_last(payload, otherwise)
-            return True
+            for frame_id in frame_ids:
+                if frame_id in self._open:
+                    in_use.append(frame_id)
+                    continue
+                payload = result_payload(frame_id, end)
+                if len(payload) > self.max_frame_bytes:
+                    payload = self.terminal(result_frame(frame_id, result), last_words(frame_id))
+                payloads.append(payload)
+            try:
+                self.outbox.put_all(payloads)
+            except MemoryError:
+                self.outbox.put_all([last_words(frame_id) for frame_id in frame_ids if frame_id not in self._open])
+        return in_use
 
     def put_last(self, payload: bytes, otherwise: bytes) -> None:
         """Only under the lock: send a terminal frame, or `otherwise` where there is no memory for it."""

@@ -11,7 +11,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from axon_port.wire import codec
 from axon_port.wire.envelope import ANSWERS, Envelope, Refused, number_lost, open_envelope, ping_id
@@ -57,6 +57,8 @@ class Signalled:
 class ParentDied:
     """The parent process has gone, though the input is still open."""
 
+
+_Taken = TypeVar("_Taken")
 
 Item = Received | InputEnded | InputLost | Signalled | ParentDied
 
@@ -143,11 +145,10 @@ class Intake:
     def heard(self, frames: list[bytes | bytearray | Oversize | FramingLost]) -> bool:
         outbox = self._exchanges.outbox
         if len(frames) == 1:
-            self._take(frames[0])
+            self._take_all(frames)
         elif frames:
             with outbox.gathered():
-                for frame in frames:
-                    self._take(frame)
+                self._take_all(frames)
         if outbox.congested:
             outbox.when_room(self.resume)
             return False
@@ -166,11 +167,42 @@ class Intake:
     def signalled(self, number: int) -> None:
         self._on_signal(number)
 
+    def _take_all(self, frames: list[bytes | bytearray | Oversize | FramingLost]) -> None:
+        """In order. Pings that follow one another are answered together: what they are told is written once."""
+        pings: list[Id] = []
+        for frame in frames:
+            if isinstance(frame, bytes | bytearray) and (frame_id := ping_id(frame)) is not None:
+                pings.append(frame_id)
+                if self._recorder is not None:
+                    self._recorder.heard(frame)
+                continue
+            if pings:
+                self._safely(self._answer_pings, pings)
+            self._safely(self._take, frame)
+        if pings:
+            self._safely(self._answer_pings, pings)
+
+    def _safely(self, step: Callable[[_Taken], None], taken: _Taken) -> None:
+        try:
+            step(taken)
+        except Exception:
+            # A fault of ours, but the thread that reads must live on: without it the worker would be deaf.
+            _logger.exception("a frame could not be taken")
+            self._exchanges.say(error_frame(None, WireError("InternalError", "the worker failed on a frame")))
+
+    def _answer_pings(self, pings: list[Id]) -> None:
+        self.frames_in += len(pings)
+        in_use = self._exchanges.answer(pings, self._pong())
+        self.pings += len(pings) - len(in_use)
+        for frame_id in in_use:
+            self._in_use(frame_id)
+        pings.clear()
+
     def _take(self, frame: bytes | bytearray | Oversize | FramingLost) -> None:
         match frame:
             case bytes() | bytearray():
                 self.frames_in += 1
-                self._receive_safely(frame)
+                self._receive(frame)
             case Oversize(length):
                 self.frames_in += 1
                 self._unreadable(length)
@@ -181,19 +213,7 @@ class Intake:
                 self._on_ended()
                 self._inbox.put(InputLost())
 
-    def _receive_safely(self, payload: bytes | bytearray) -> None:
-        try:
-            self._receive(payload)
-        except Exception:
-            # A fault of ours, but the thread that reads must live on: without it the worker would be deaf.
-            _logger.exception("a frame could not be taken")
-            self._exchanges.say(error_frame(None, WireError("InternalError", "the worker failed on a frame")))
-
     def _receive(self, payload: bytes | bytearray) -> None:
-        frame_id = ping_id(payload)
-        if frame_id is not None:
-            self._answer_ping(payload, frame_id)
-            return
         try:
             value = codec.decode(payload)
         except codec.NotJson as error:
@@ -212,14 +232,6 @@ class Intake:
             self._refuse(refused)
             return
         self._admit(envelope, len(payload))
-
-    def _answer_ping(self, payload: bytes | bytearray, frame_id: Id) -> None:
-        if self._recorder is not None:
-            self._recorder.heard(payload)
-        if self._exchanges.answer(frame_id, self._pong()):
-            self.pings += 1
-        else:
-            self._in_use(frame_id)
 
     def _unreadable(self, length: int) -> None:
         if self._recorder is not None:

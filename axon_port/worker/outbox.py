@@ -13,7 +13,7 @@ import os
 import select
 import threading
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from axon_port.wire.framing import encode_frame
@@ -86,16 +86,22 @@ class Outbox:
 
     def put(self, payload: bytes) -> None:
         """Send one frame. `payload` must not exceed `max_frame_bytes`; the callers in events.py see to that."""
-        frame = encode_frame(payload)
+        self.put_all((payload,))
+
+    def put_all(self, payloads: Sequence[bytes]) -> None:
+        """Send frames one behind the other, or, where there is no memory for them (`MemoryError`), none."""
+        frames = list(map(encode_frame, payloads))
         with self._lock:
             if self.broken:
                 return
-            self.frames_out += 1
-            self.bytes_out += len(frame)
             if self._recorder is not None:
-                self._recorder.said(payload)
-            self._waiting.append(frame)
-            self._waiting_bytes += len(frame)
+                for payload in payloads:
+                    self._recorder.said(payload)
+            length = sum(map(len, frames))
+            self.frames_out += len(frames)
+            self.bytes_out += length
+            self._waiting.extend(frames)
+            self._waiting_bytes += length
             if not self._gathering:
                 self._send_waiting()
             broken = self.broken

@@ -8,7 +8,7 @@ import json
 import os
 import select
 import threading
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, TypeVar
 
@@ -54,9 +54,9 @@ class MemoryOutbox(Outbox):
     def gathered(self) -> Generator[None]:
         yield
 
-    def put(self, payload: bytes) -> None:
-        self.payloads.append(payload)
-        self.frames_out += 1
+    def put_all(self, payloads: Sequence[bytes]) -> None:
+        self.payloads.extend(payloads)
+        self.frames_out += len(payloads)
 
     def when_room(self, callback: Callable[[], None]) -> None:
         if self.has_room:

@@ -2,6 +2,7 @@
 
 import json
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -203,17 +204,20 @@ def test_an_answer_without_an_exchange_is_sent_though_there_is_no_memory_for_it(
 ) -> None:
     """clause: JSON-OUT-NONE"""
     exchanges, outbox = table()
-    put = outbox.put
+    claimed(exchanges, 8)
+    put_all = outbox.put_all
 
-    def small(payload: bytes) -> None:
-        if len(payload) > 1000:
+    def small(payloads: Sequence[bytes]) -> None:
+        if any(len(payload) > 1000 for payload in payloads):
             raise MemoryError
-        put(payload)
+        put_all(payloads)
 
-    monkeypatch.setattr(outbox, "put", small)
-    assert exchanges.answer(7, "r" * 2_000)
-    (frame,) = outbox.frames
-    assert (frame["id"], frame["error_type"]) == (7, "InternalError")
+    monkeypatch.setattr(outbox, "put_all", small)
+    assert exchanges.answer([7, 8, "9"], "r" * 2_000) == [8]
+    assert [(frame["id"], frame["error_type"]) for frame in outbox.frames] == [
+        (7, "InternalError"),
+        ("9", "InternalError"),
+    ]
 
 
 def test_a_frame_without_an_id_that_cannot_be_written_is_told_as_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
