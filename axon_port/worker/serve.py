@@ -138,7 +138,7 @@ class Worker:
             self._reader.start()
             import anyio
 
-            anyio.run(self._main, backend="asyncio")
+            anyio.run(self._main, backend="asyncio", backend_options={"loop_factory": _new_loop})
         except BaseException as error:
             _logger.critical("the worker failed: %r", error, exc_info=error)
             self._leave("fatal", EX_SOFTWARE)
@@ -355,6 +355,14 @@ def serve(options: Options) -> NoReturn:
     port = stdio.claim(nouse_stdio=options.nouse_stdio)
     os.environ.setdefault("PYDANTIC_AI_NO_BANNER", "1")
     Worker(options, port, Guardian()).serve()
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    import asyncio
+
+    from axon_port.worker.selector import Selector
+
+    return asyncio.SelectorEventLoop(Selector())
 
 
 def _new_recorder(options: Options, redactor: Redactor) -> Recorder | None:
