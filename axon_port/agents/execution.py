@@ -190,7 +190,7 @@ class Execution:
         """Messages and usage up to now, half answers left out."""
         run = self._agent_run
         messages = None if self._command.messages == "none" else dump_history(resumable(self._messages()))
-        return Leftover(messages, usage_fields(self._usage), None if run is None else run.ctx.state.run_id)
+        return Leftover(messages, usage_fields(self._usage), None if run is None else run.run_id)
 
     def _messages(self, *, selection: str | None = None) -> Sequence[ModelMessage]:
         if self._agent_run is None:
@@ -299,7 +299,7 @@ class Execution:
         result = agent_run.result
         if result is None:
             raise RuntimeError("the run ended without a result")
-        run_id = agent_run.ctx.state.run_id
+        run_id = agent_run.run_id
         output: Any = result.output
         if isinstance(output, DeferredToolRequests):
             return Outcome(None, "deferred", run_id, {"calls": open_calls(output)})
@@ -317,6 +317,8 @@ class Execution:
     def retries(self) -> tuple[int, int]:
         """How often the model was asked again, for a tool call and for the output."""
         tools = output = 0
+        if self._tap.step < 2:
+            return tools, output
         for message in self._messages(selection="new"):
             for part in message.parts:
                 if isinstance(part, RetryFeedbackPart) or _is_retried_output(part):
