@@ -67,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--quick", action="store_true", help="fewer of everything: minutes in place of an hour")
     parser.add_argument("--only", nargs="+", default=[], metavar="WORKLOAD", help="by name or the beginning of it")
     parser.add_argument("--peers", nargs="+", default=[], choices=[kind.name for kind in PEERS], metavar="PEER")
-    parser.add_argument("--repeats", type=int, help="of each measurement (5; 2 with --quick)")
+    parser.add_argument("--repeats", type=int, help="of everything (5; 2 with --quick)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures")
     parser.add_argument("--svg", type=Path, metavar="FILE", help="write the chart")
     return parser

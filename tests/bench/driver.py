@@ -81,6 +81,8 @@ class _Loop:
 
     def _begin(self) -> None:
         number = next(self._numbers)
+        if self._task.pause:
+            time.sleep(self._task.pause)
         self._begun[number] = time.perf_counter()
         self._connection.send(number, self._task.op, self._task.size)
 

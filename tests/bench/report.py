@@ -13,6 +13,7 @@ from tests.bench.peers import Peer
 from tests.bench.session import Session
 from tests.bench.targets import OURS, TARGETS
 from tests.bench.workloads import Workload
+from tests.bench.workloads.base import ROUNDS
 from tests.bench.workloads.growth import TIMES, Growth
 
 PACKAGES: Final = ("pydantic-ai", "pydantic", "anyio", "orjson", "uvloop", "fastapi", "uvicorn", "grpcio", "mcp")
@@ -20,7 +21,8 @@ PACKAGES: Final = ("pydantic-ai", "pydantic", "anyio", "orjson", "uvloop", "fast
 
 def markdown(session: Session, workloads: Sequence[Workload], growths: Sequence[Growth], peers: Sequence[Peer]) -> str:
     parts = [
-        f"Medians of {session.repeats}; in brackets by axon-port's figure.",
+        f"Medians of {session.repeats} repeats (of {ROUNDS} measurements each, where one takes a second or two); "
+        "in brackets by axon-port's figure.",
         figures_table(session, workloads, peers),
         targets_table(session),
         growth_table(session, growths),

@@ -37,8 +37,9 @@ class Session:
 
     def measure(self, workload: Workload) -> None:
         fitting = [peer for peer in self.peers if workload.fits(peer)]
-        for repeat in range(self.repeats):
-            for peer in fitting:
+        for repeat in range(self.repeats * workload.rounds):
+            # There and back: what a peer leaves behind falls on each of its neighbours.
+            for peer in fitting if repeat % 2 == 0 else reversed(fitting):
                 if (workload.name, peer.name) not in self.results.failures:
                     self._take(workload, peer, repeat)
 
@@ -57,7 +58,7 @@ class Session:
                 self._stopped(peer)
 
     def _take(self, workload: Workload, peer: Peer, repeat: int) -> None:
-        self._say(f"{workload.name}: {peer.name} ({repeat + 1} of {self.repeats})")
+        self._say(f"{workload.name}: {peer.name} ({repeat + 1} of {self.repeats * workload.rounds})")
         # What the driver collects it collects before the clock runs.
         gc.collect()
         try:

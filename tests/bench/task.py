@@ -16,7 +16,7 @@ class Task:
 
     `size` is the operation's own: deltas of a stream, bytes of a prompt or an answer, messages of a history. With
     `batch` the next `inflight` leave in one write when the last of those before has come. `busy` runs are kept in
-    flight besides, and not measured.
+    flight besides, and not measured. Before each operation `pause` seconds pass, which are not measured either.
     """
 
     op: Op
@@ -25,6 +25,7 @@ class Task:
     size: int = 0
     batch: bool = False
     busy: int = 0
+    pause: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from tests.bench.peers.base import Peer
 from tests.bench.task import Sample, Task
+
+ROUNDS: Final = 3
+"""Measurements in one repeat, of workloads that take a second or two of each peer."""
 
 Figures = Mapping[str, float]
 """What one measurement gave, by the names of the metrics."""
@@ -38,6 +41,11 @@ class Workload(Protocol):
         """Whether each measurement starts and stops the peer itself."""
         ...
 
+    @property
+    def rounds(self) -> int:
+        """How many measurements one repeat takes. Short ones, peer after peer, see the same machine."""
+        ...
+
     def fits(self, peer: Peer) -> bool: ...
 
     def measure(self, peer: Peer) -> Figures:
@@ -55,6 +63,7 @@ class TaskWorkload:
     metrics: tuple[Metric, ...]
     figures: Callable[[Task, Sample], Figures]
     fresh: bool = False
+    rounds: int = 1
 
     def fits(self, peer: Peer) -> bool:
         return self.task.op in peer.ops and (not self.task.busy or peer.drives_busy)

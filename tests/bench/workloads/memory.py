@@ -20,6 +20,7 @@ class AtRest:
     title: str = "memory at rest"
     metrics: tuple[Metric, ...] = (Metric("rss", "MB", "resident"),)
     fresh: bool = True
+    rounds: int = 1
 
     def fits(self, peer: Peer) -> bool:
         return "run" in peer.ops and peer.name != "beam"
@@ -43,6 +44,7 @@ class Held:
     what: Holding
     count: int
     fresh: bool = True
+    rounds: int = 1
     metrics: tuple[Metric, ...] = (Metric("each", "KB", "each"), Metric("rss", "MB", "resident"))
 
     @property

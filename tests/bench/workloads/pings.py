@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from tests.bench.task import Sample, Task
-from tests.bench.workloads.base import Figures, Metric, TaskWorkload, Workload, p50, p99
+from tests.bench.workloads.base import ROUNDS, Figures, Metric, TaskWorkload, Workload, p50, p99
 
 AT_ONCE: Final = 64
 BUSY_RUNS: Final = 64
@@ -18,13 +18,16 @@ _CPU = Metric("cpu", "µs", "CPU")
 def pings(*, quick: bool) -> list[Workload]:
     few = 10 if quick else 1
     return [
-        TaskWorkload("ping", "ping, one at a time", Task("ping", 3000 // few), (_P50, _P99, _CPU), _waiting),
+        TaskWorkload(
+            "ping", "ping, one at a time", Task("ping", 1500 // few), (_P50, _P99, _CPU), _waiting, rounds=ROUNDS
+        ),
         TaskWorkload(
             "ping-64",
             f"pings, {AT_ONCE} in each write",
-            Task("ping", AT_ONCE * 200 // few, AT_ONCE, batch=True),
+            Task("ping", AT_ONCE * 100 // few, AT_ONCE, batch=True),
             (Metric("rate", "/s", "rate", more_is_better=True), _CPU),
             _rate,
+            rounds=ROUNDS,
         ),
         TaskWorkload(
             "ping-busy",

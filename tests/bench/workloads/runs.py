@@ -5,12 +5,16 @@ from __future__ import annotations
 from typing import Final
 
 from tests.bench.task import Sample, Task
-from tests.bench.workloads.base import Figures, Metric, TaskWorkload, Workload, p50, p99
+from tests.bench.workloads.base import ROUNDS, Figures, Metric, TaskWorkload, Workload, p50, p99
 
 MIB: Final = 1 << 20
 LONG: Final = 16 * MIB
 DELTAS: Final = 10_000
 AT_ONCE: Final = 64
+
+PAUSE_SECONDS: Final = 0.005
+"""Between runs that come one by one, so that whoever makes them has been idle: a worker always has, an application
+that calls its agents in a loop never."""
 
 _P50 = Metric("p50", "ms", "p50")
 _P99 = Metric("p99", "ms", "p99")
@@ -25,16 +29,29 @@ def runs(*, quick: bool) -> list[Workload]:
     stream = (Metric("rate", "deltas/s", "rate", more_is_better=True), Metric("cpu", "µs", "CPU of a delta"))
     bulk = (Metric("rate", "MB/s", "rate", more_is_better=True), _CPU)
     return [
-        TaskWorkload("run", "run, alone", Task("run", 200 // few), alone, _waiting),
-        TaskWorkload("run-64", f"run, {AT_ONCE} at once", Task("run", 960 // few, AT_ONCE), (_RATE, _CPU), _rate),
+        TaskWorkload("run", "run, alone", Task("run", 100 // few), alone, _waiting, rounds=ROUNDS),
+        TaskWorkload(
+            "run-apart",
+            f"run, {PAUSE_SECONDS * 1e3:.0f} ms after the one before",
+            Task("run", 100 // few, pause=PAUSE_SECONDS),
+            alone,
+            _waiting,
+            rounds=ROUNDS,
+        ),
+        TaskWorkload(
+            "run-64", f"run, {AT_ONCE} at once", Task("run", 480 // few, AT_ONCE), (_RATE, _CPU), _rate, rounds=ROUNDS
+        ),
         TaskWorkload(
             "tool-64",
             f"run with one parent tool call, {AT_ONCE} at once",
-            Task("tool", 640 // few, AT_ONCE, size=1),
+            Task("tool", 320 // few, AT_ONCE, size=1),
             (_RATE, _CPU),
             _rate,
+            rounds=ROUNDS,
         ),
-        TaskWorkload("stream", f"stream of {deltas:,} deltas", Task("stream", 1, size=deltas), stream, _deltas),
+        TaskWorkload(
+            "stream", f"stream of {deltas:,} deltas", Task("stream", 1, size=deltas), stream, _deltas, rounds=ROUNDS
+        ),
         TaskWorkload("prompt", "prompt of 16 MiB", Task("prompt", 4, size=LONG), bulk, _bytes),
         TaskWorkload("answer", "answer of 16 MiB", Task("answer", 4, size=LONG), bulk, _bytes),
         *(
@@ -44,8 +61,9 @@ def runs(*, quick: bool) -> list[Workload]:
                 Task("history", count // few, size=messages),
                 alone,
                 _waiting,
+                rounds=ROUNDS,
             )
-            for messages, count in ((10, 100), (100, 50), (1000, 20))
+            for messages, count in ((10, 50), (100, 25), (1000, 10))
         ),
     ]
 

@@ -27,6 +27,7 @@ class Start:
     title: str = "spawn"
     metrics: tuple[Metric, ...] = _METRICS
     fresh: bool = True
+    rounds: int = 3
 
     def fits(self, peer: Peer) -> bool:
         return "run" in peer.ops and peer.name != "beam"

@@ -53,6 +53,7 @@ defmodule Driver do
   end
 
   defp begin(%{next: number, task: task} = state) do
+    if task["pause"] > 0, do: Process.sleep(round(task["pause"] * 1000))
     begun = Map.put(state.begun, number, now())
     tell(state.port, Map.put(task["command"], "id", number))
     %{state | next: number + 1, begun: begun}

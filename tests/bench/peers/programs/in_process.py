@@ -46,6 +46,8 @@ async def measure(task: Task) -> dict[str, Any]:
 
     async def one_after_the_other() -> None:
         for _ in left:
+            if task.pause:
+                await asyncio.sleep(task.pause)
             then = time.perf_counter()
             await once(task, history)
             latencies.append(time.perf_counter() - then)
