@@ -15,11 +15,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import anyio
-from pydantic_ai.capabilities import ToolSearch
 from pydantic_ai.exceptions import ApprovalRequired, CallDeferred, ModelRetry, ToolFailed
 from pydantic_ai.messages import ToolReturn
-from pydantic_ai.models import ModelRequestContext
-from pydantic_ai.tools import AgentNativeTool, RunContext
+from pydantic_ai.tools import RunContext
 from pydantic_ai.tools import Tool as FunctionTool
 from pydantic_ai.toolsets import AbstractToolset, ToolsetTool
 
@@ -69,29 +67,6 @@ class Toolset(AbstractToolset[Any]):
         self, name: str, tool_args: dict[str, Any], ctx: RunContext[Any], tool: ToolsetTool[Any]
     ) -> Any:
         return await _bench.get().call(name, tool_args, ctx)
-
-
-@dataclass
-class OnlyToolset(ToolSearch[Any]):
-    """Puts an agent's toolset in the place of all others.
-
-    pydantic-ai has a toolset for the functions of every agent, wraps it in a search, and where there is a second one
-    starts a task for each in four places of every step: a seventh of a run with a tool. Our agents have no function
-    of their own, and nothing to search for.
-    """
-
-    toolset: Toolset = field(kw_only=True)
-
-    def get_wrapper_toolset(self, toolset: AbstractToolset[Any]) -> AbstractToolset[Any]:
-        return self.toolset
-
-    def get_native_tools(self) -> list[AgentNativeTool[Any]]:
-        return []
-
-    async def before_model_request(
-        self, ctx: RunContext[Any], request_context: ModelRequestContext
-    ) -> ModelRequestContext:
-        return request_context
 
 
 @dataclass

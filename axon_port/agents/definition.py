@@ -18,13 +18,14 @@ from pydantic_ai.settings import ModelSettings
 from pydantic_ai.usage import UsageLimits
 
 from axon_port.agents.allow import Allowed
-from axon_port.agents.bench import OnlyToolset, Toolset
+from axon_port.agents.bench import Toolset
 from axon_port.agents.capabilities import build_capabilities
 from axon_port.agents.imported import imported_agent, own_models
 from axon_port.agents.models import Lease, ModelFactory
 from axon_port.agents.output import OUTPUT_TOOL, StructuredOutput, structured_output
 from axon_port.agents.recordings import Recordings
 from axon_port.agents.schemas import Schema, SchemaCache
+from axon_port.agents.sole import sole_capability
 from axon_port.agents.sources import ModelSource, build_models
 from axon_port.agents.templates import Template, parse_template, system_prompt_function
 from axon_port.agents.tools import ToolSpec, compile_tools
@@ -172,7 +173,7 @@ def _new_agent(definition: AgentDefinition) -> Agent[Any, Any]:
         name=definition.agent_id,
         deps_type=object,
         end_strategy=definition.command.end_strategy or "graceful",
-        capabilities=[] if definition.has_foreign_tools else [OnlyToolset(toolset=definition.toolset)],
+        capabilities=None if definition.has_foreign_tools else [sole_capability(definition.toolset)],
     )
     for template in definition.system_prompt:
         agent.system_prompt(system_prompt_function(template))

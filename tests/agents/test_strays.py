@@ -64,3 +64,15 @@ def test_what_a_tool_has_started_goes_on_and_so_does_what_was_started_outside() 
         outside.cancel()
 
     anyio.run(main)
+
+
+def test_a_task_says_in_a_word_who_it_is() -> None:
+    """anyio writes it into the reason of every cancel."""
+
+    async def main() -> str:
+        strays.watch(asyncio.get_running_loop())
+        task = asyncio.create_task(for_ever(), name="run 7")
+        task.cancel()
+        return repr(task)
+
+    assert anyio.run(main) == "<Task 'run 7'>"

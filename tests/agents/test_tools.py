@@ -14,12 +14,13 @@ from pydantic_ai.models import ModelRequestParameters
 from pydantic_ai.tools import DeferredToolRequests
 
 from axon_port.agents.allow import Allowed
-from axon_port.agents.bench import OnlyToolset, ToolBench, Toolset
+from axon_port.agents.bench import ToolBench, Toolset
 from axon_port.agents.deferral import ARGS_AFTER_APPROVAL
 from axon_port.agents.ends import ToolFault
 from axon_port.agents.host import Broken, Call, Decision, Failed, Retry, Returned
 from axon_port.agents.schemas import SchemaCache
 from axon_port.agents.script import ScriptedModel
+from axon_port.agents.sole import sole_capability
 from axon_port.agents.tools import ToolSpec, compile_tools
 from axon_port.wire.commands import Tool, Turn
 from axon_port.wire.errors import WireError
@@ -68,7 +69,7 @@ class Bench:
             ScriptedModel(self._turns, None),
             output_type=[str, DeferredToolRequests],
             retries={"tools": self._retries},
-            capabilities=[OnlyToolset(toolset=Toolset(self._specs))],
+            capabilities=[sole_capability(Toolset(self._specs))],
         )
         result = await agent.run("go")
         self.output, self.messages = result.output, result.all_messages()
@@ -483,7 +484,7 @@ def test_the_tools_of_a_run_are_listed_once_for_each_budget() -> None:
     async def main() -> None:
         specs = {spec.name: spec for spec in compiled({}, {"name": "other"})}
         ToolBench(specs, Desk(), anyio.CapacityLimiter(1)).take_calls()
-        only = OnlyToolset(toolset=Toolset(specs))
+        only = sole_capability(Toolset(specs))
         agent = Agent(Watched([Turn.model_validate(turn) for turn in calling({"n": 1})], None), capabilities=[only])
         await agent.run("go")
 
