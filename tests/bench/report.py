@@ -21,7 +21,7 @@ PACKAGES: Final = ("pydantic-ai", "pydantic", "anyio", "orjson", "uvloop", "fast
 
 def markdown(session: Session, workloads: Sequence[Workload], growths: Sequence[Growth], peers: Sequence[Peer]) -> str:
     parts = [
-        f"Medians of {session.repeats} repeats (of {ROUNDS} measurements each, where one takes a second or two); "
+        f"Medians of {session.repeats * ROUNDS} measurements, fewer where one takes long; "
         "in brackets by axon-port's figure.",
         figures_table(session, workloads, peers),
         targets_table(session),

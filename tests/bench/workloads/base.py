@@ -10,8 +10,12 @@ from typing import Final, Protocol
 from tests.bench.peers.base import Peer
 from tests.bench.task import Sample, Task
 
-ROUNDS: Final = 3
-"""Measurements in one repeat, of workloads that take a second or two of each peer."""
+ROUNDS: Final = 10
+"""Measurements in one repeat, of workloads that take a second of each peer: a shared machine's speed flips within
+seconds, and only what is measured side by side can be compared."""
+
+FEW_ROUNDS: Final = 3
+"""The same of workloads that take longer."""
 
 Figures = Mapping[str, float]
 """What one measurement gave, by the names of the metrics."""

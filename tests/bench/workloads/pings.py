@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from tests.bench.task import Sample, Task
-from tests.bench.workloads.base import ROUNDS, Figures, Metric, TaskWorkload, Workload, p50, p99
+from tests.bench.workloads.base import FEW_ROUNDS, ROUNDS, Figures, Metric, TaskWorkload, Workload, p50, p99
 
 AT_ONCE: Final = 64
 BUSY_RUNS: Final = 64
@@ -19,12 +19,12 @@ def pings(*, quick: bool) -> list[Workload]:
     few = 10 if quick else 1
     return [
         TaskWorkload(
-            "ping", "ping, one at a time", Task("ping", 1500 // few), (_P50, _P99, _CPU), _waiting, rounds=ROUNDS
+            "ping", "ping, one at a time", Task("ping", 1000 // few), (_P50, _P99, _CPU), _waiting, rounds=ROUNDS
         ),
         TaskWorkload(
             "ping-64",
             f"pings, {AT_ONCE} in each write",
-            Task("ping", AT_ONCE * 100 // few, AT_ONCE, batch=True),
+            Task("ping", AT_ONCE * 50 // few, AT_ONCE, batch=True),
             (Metric("rate", "/s", "rate", more_is_better=True), _CPU),
             _rate,
             rounds=ROUNDS,
@@ -35,6 +35,7 @@ def pings(*, quick: bool) -> list[Workload]:
             Task("ping", 100 // few, busy=BUSY_RUNS),
             (_P50, _P99),
             _waiting,
+            rounds=FEW_ROUNDS,
         ),
     ]
 

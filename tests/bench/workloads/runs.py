@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from tests.bench.task import Sample, Task
-from tests.bench.workloads.base import ROUNDS, Figures, Metric, TaskWorkload, Workload, p50, p99
+from tests.bench.workloads.base import FEW_ROUNDS, ROUNDS, Figures, Metric, TaskWorkload, Workload, p50, p99
 
 MIB: Final = 1 << 20
 LONG: Final = 16 * MIB
@@ -39,12 +39,12 @@ def runs(*, quick: bool) -> list[Workload]:
             rounds=ROUNDS,
         ),
         TaskWorkload(
-            "run-64", f"run, {AT_ONCE} at once", Task("run", 480 // few, AT_ONCE), (_RATE, _CPU), _rate, rounds=ROUNDS
+            "run-64", f"run, {AT_ONCE} at once", Task("run", 192 // few, AT_ONCE), (_RATE, _CPU), _rate, rounds=ROUNDS
         ),
         TaskWorkload(
             "tool-64",
             f"run with one parent tool call, {AT_ONCE} at once",
-            Task("tool", 320 // few, AT_ONCE, size=1),
+            Task("tool", 128 // few, AT_ONCE, size=1),
             (_RATE, _CPU),
             _rate,
             rounds=ROUNDS,
@@ -52,8 +52,8 @@ def runs(*, quick: bool) -> list[Workload]:
         TaskWorkload(
             "stream", f"stream of {deltas:,} deltas", Task("stream", 1, size=deltas), stream, _deltas, rounds=ROUNDS
         ),
-        TaskWorkload("prompt", "prompt of 16 MiB", Task("prompt", 4, size=LONG), bulk, _bytes),
-        TaskWorkload("answer", "answer of 16 MiB", Task("answer", 4, size=LONG), bulk, _bytes),
+        TaskWorkload("prompt", "prompt of 16 MiB", Task("prompt", 4, size=LONG), bulk, _bytes, rounds=FEW_ROUNDS),
+        TaskWorkload("answer", "answer of 16 MiB", Task("answer", 4, size=LONG), bulk, _bytes, rounds=FEW_ROUNDS),
         *(
             TaskWorkload(
                 f"history-{messages}",
@@ -63,7 +63,7 @@ def runs(*, quick: bool) -> list[Workload]:
                 _waiting,
                 rounds=ROUNDS,
             )
-            for messages, count in ((10, 50), (100, 25), (1000, 10))
+            for messages, count in ((10, 50), (100, 25), (1000, 5))
         ),
     ]
 

@@ -10,7 +10,7 @@ from tests.bench.clocks import cpu_seconds
 from tests.bench.peers.base import Peer
 from tests.bench.peers.in_process import InProcess
 from tests.bench.task import Task
-from tests.bench.workloads.base import Figures, Metric, Workload
+from tests.bench.workloads.base import ROUNDS, Figures, Metric, Workload
 
 _METRICS: Final = (
     Metric("pong", "ms", "first pong"),
@@ -27,7 +27,7 @@ class Start:
     title: str = "spawn"
     metrics: tuple[Metric, ...] = _METRICS
     fresh: bool = True
-    rounds: int = 3
+    rounds: int = ROUNDS
 
     def fits(self, peer: Peer) -> bool:
         return "run" in peer.ops and peer.name != "beam"

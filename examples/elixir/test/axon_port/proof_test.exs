@@ -63,8 +63,11 @@ defmodule AxonPort.ProofTest do
       for _kill <- 1..10 do
         # There is load again before each kill: every caller has been answered at least once more.
         for caller <- callers, do: assert_receive({:answered, ^caller}, @patience)
-        {_worker, os_pid} = any_worker(pool)
+        {worker, os_pid} = any_worker(pool)
+        gone = Process.monitor(worker)
         signal(os_pid, "KILL")
+        # Under load the node hears of it later than the system, which has nobody to kill again by then.
+        assert_receive {:DOWN, ^gone, :process, _worker, _reason}, @patience
         os_pid
       end
 
