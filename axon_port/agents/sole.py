@@ -58,4 +58,9 @@ def _joined() -> type[OnlyToolset]:
 def _others() -> tuple[type[AbstractCapability[Any]], ...]:
     """What pydantic-ai puts into every agent besides the search for tools, as far as it can be joined."""
     kinds = [type(one) for one in Agent().root_capability.capabilities if not isinstance(one, ToolSearch)]
-    return tuple(kind for kind in kinds if {name for name in vars(kind) if name[0] != "_"} <= _JOINABLE)
+    return tuple(kind for kind in kinds if _defined_by(kind) <= _JOINABLE)
+
+
+def _defined_by(kind: type[AbstractCapability[Any]]) -> set[str]:
+    """What a capability does, and what it has: nobody would make its fields."""
+    return {name for name in vars(kind) if name[0] != "_" or name in {"__init__", "__annotations__"}}

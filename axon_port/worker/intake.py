@@ -178,6 +178,7 @@ class Intake:
                 continue
             if pings:
                 self._safely(self._answer_pings, pings)
+                pings = []
             self._safely(self._take, frame)
         if pings:
             self._safely(self._answer_pings, pings)
@@ -196,7 +197,6 @@ class Intake:
         self.pings += len(pings) - len(in_use)
         for frame_id in in_use:
             self._in_use(frame_id)
-        pings.clear()
 
     def _take(self, frame: bytes | bytearray | Oversize | FramingLost) -> None:
         match frame:

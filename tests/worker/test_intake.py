@@ -305,3 +305,16 @@ def test_a_fault_of_ours_in_a_frame_does_not_deafen_the_worker(
     assert "secret" not in str(fault)
     assert (pong["id"], pong["result"]) == (2, PONG)
     assert "a secret of ours" in caplog.text
+
+
+def test_pings_that_come_together_are_answered_as_if_they_came_alone() -> None:
+    """An id that a command between them has taken is in use. clause: LIFE-PING, ENV-DUPLICATE"""
+    desk = FrontDesk()
+    ping = {"type": "ping", "id": 1}
+    desk.send(ping, {"type": "ping", "id": "two"}, {"type": "run", "id": 1}, ping, {"type": "ping", "id": 3})
+    first, second, third, refused = desk.frames
+    assert [frame["id"] for frame in (first, second, third)] == [1, "two", 3]
+    assert (refused["id"], refused["error_type"], refused["run_id"]) == (None, "DuplicateId", 1)
+    assert [frame["result"] for frame in (first, second, third)] == [PONG] * 3
+    assert len(desk.items()) == 1
+    assert (desk.intake.pings, desk.intake.frames_in) == (3, 5)
