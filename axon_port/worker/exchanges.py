@@ -115,23 +115,23 @@ class Exchanges:
 
         The ids that are in use get nothing; they are returned.
         """
-        end = result_end(result)
-        in_use: list[Id] = []
-        payloads: list[bytes] = []
         with self.lock:
-            for frame_id in frame_ids:
-                if frame_id in self._open:
-                    in_use.append(frame_id)
-                    continue
-                payload = result_payload(frame_id, end)
-                if len(payload) > self.max_frame_bytes:
-                    payload = self.terminal(result_frame(frame_id, result), last_words(frame_id))
-                payloads.append(payload)
+            free = [frame_id for frame_id in frame_ids if frame_id not in self._open]
             try:
-                self.outbox.put_all(payloads)
+                self.outbox.put_all(self._answers(free, result))
             except MemoryError:
-                self.outbox.put_all([last_words(frame_id) for frame_id in frame_ids if frame_id not in self._open])
-        return in_use
+                self.outbox.put_all([last_words(frame_id) for frame_id in free])
+            return [frame_id for frame_id in frame_ids if frame_id in self._open]
+
+    def _answers(self, frame_ids: Sequence[Id], result: Any) -> list[bytes]:
+        end = result_end(result)
+        payloads = [result_payload(frame_id, end) for frame_id in frame_ids]
+        return [
+            payload
+            if len(payload) <= self.max_frame_bytes
+            else self.terminal(result_frame(frame_id, result), last_words(frame_id))
+            for frame_id, payload in zip(frame_ids, payloads, strict=True)
+        ]
 
     def put_last(self, payload: bytes, otherwise: bytes) -> None:
         """Only under the lock: send a terminal frame, or `otherwise` where there is no memory for it."""

@@ -73,12 +73,12 @@ class Inbox:
         self._notify: Callable[[], None] | None = None
         self._resume: Callable[[], None] | None = None
 
-    def put(self, item: Item) -> None:
+    def put(self, *items: Item) -> None:
+        """Add what came together: the loop sees all of it or nothing."""
         with self._lock:
-            self._items.append(item)
-            if isinstance(item, Received):
-                self._bytes += item.size
-            notify = self._notify if len(self._items) == 1 else None
+            notify = None if self._items else self._notify
+            self._items.extend(items)
+            self._bytes += sum(item.size for item in items if isinstance(item, Received))
         if notify is not None:
             notify()
 
@@ -91,7 +91,7 @@ class Inbox:
             return False
 
     def connect(self, notify: Callable[[], None]) -> None:
-        """From now on call `notify`, from whichever thread, when the first of new items has come."""
+        """From now on call `notify`, from whichever thread, when something has come and nothing was there."""
         with self._lock:
             self._notify = notify
             waiting = bool(self._items)
@@ -138,6 +138,7 @@ class Intake:
         self._on_gone = on_gone
         self._on_signal = on_signal
         self._recorder = recorder
+        self._taken: list[Item] = []
         self.resume: Callable[[], None] = lambda: None
         self.frames_in = 0
         self.pings = 0
@@ -182,6 +183,13 @@ class Intake:
             self._safely(self._take, frame)
         if pings:
             self._safely(self._answer_pings, pings)
+        if self._taken:
+            self._safely(self._hand_over, self._taken)
+
+    def _hand_over(self, taken: list[Item]) -> None:
+        # Together: what was said in one breath is heard in one, as two cancels of the same run.
+        self._inbox.put(*taken)
+        self._taken = []
 
     def _safely(self, step: Callable[[_Taken], None], taken: _Taken) -> None:
         try:
@@ -211,7 +219,7 @@ class Intake:
                 error = _framing_lost(frame, self._exchanges.max_frame_bytes)
                 self._exchanges.say(error_frame(None, error, fatal=True))
                 self._on_ended()
-                self._inbox.put(InputLost())
+                self._taken.append(InputLost())
 
     def _receive(self, payload: bytes | bytearray) -> None:
         try:
@@ -239,11 +247,11 @@ class Intake:
 
     def _admit(self, envelope: Envelope, size: int) -> None:
         if envelope.type in ANSWERS:
-            self._inbox.put(Received(envelope, None, size))
+            self._taken.append(Received(envelope, None, size))
         elif (exchange := self._exchanges.claim(envelope.id, envelope.type)) is None:
             self._in_use(envelope.id)
         else:
-            self._inbox.put(Received(envelope, exchange, size))
+            self._taken.append(Received(envelope, exchange, size))
 
     def _in_use(self, frame_id: Id) -> None:
         message = "this id is in use: its terminal frame has not been sent yet"

@@ -62,7 +62,7 @@ class ActiveRun:
         self._timers: list[asyncio.TimerHandle] = []
         self._prompts: list[commands.Enqueue] = []
         self.task: asyncio.Task[Frame] | None = None
-        self._leaving: asyncio.Task[None] | None = None
+        self._leaving: asyncio.Task[Frame] | None = None
 
     # --- lifecycle
 
@@ -86,12 +86,8 @@ class ActiveRun:
             return self._ending.error_type == error.error_type
         self._ending = error
         self._host.calls.cancel_all("cancelled")
-        if self._leaving is not None:
-            self._leaving.cancel()
-            self._settle(self._error_frame(error))
-            return True
-        if self.task is not None:
-            self.task.cancel()
+        if (task := self._leaving or self.task) is not None:
+            task.cancel()
         self._timers.append(asyncio.get_running_loop().call_later(within, self._abandon, error))
         return True
 
@@ -189,15 +185,14 @@ class ActiveRun:
             frame = error_frame(self.exchange.id, self._ending or internal_error())
         if frame["type"] == "result" and not self._services.outbox.has_room:
             self._leaving = asyncio.get_running_loop().create_task(self._leave(frame))
+            self._leaving.add_done_callback(self._finished)
         else:
             self._settle(frame)
 
-    async def _leave(self, frame: Frame) -> None:
-        """Settle with a result that has to wait: of runs that end in the same breath each saw room for its own."""
-        while not self._services.outbox.has_room:
-            await self._services.outbox.room()
-        # Not settled: that would have cancelled this task.
-        self._settle(frame)
+    async def _leave(self, frame: Frame) -> Frame:
+        """A result that has to wait: of runs that end in the same breath each saw room for its own."""
+        await self._services.outbox.room()
+        return frame
 
     def _last_frame(self, task: asyncio.Task[Frame]) -> Frame:
         if self._ending is not None:

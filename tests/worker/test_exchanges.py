@@ -220,6 +220,21 @@ def test_an_answer_without_an_exchange_is_sent_though_there_is_no_memory_for_it(
     ]
 
 
+def test_answers_that_there_is_no_memory_to_make_are_sent_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """clause: JSON-OUT-NONE"""
+    exchanges, outbox = table()
+
+    def none_left(_result: object) -> bytes:
+        raise MemoryError
+
+    monkeypatch.setattr("axon_port.worker.exchanges.result_end", none_left)
+    assert exchanges.answer([7, "9"], "r") == []
+    assert [(frame["id"], frame["error_type"]) for frame in outbox.frames] == [
+        (7, "InternalError"),
+        ("9", "InternalError"),
+    ]
+
+
 def test_a_frame_without_an_id_that_cannot_be_written_is_told_as_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     exchanges, outbox = table()
 

@@ -55,6 +55,17 @@ def test_commands_go_to_the_loop_in_the_order_in_which_they_came() -> None:
     assert desk.frames == []
 
 
+def test_commands_of_one_breath_come_to_the_loop_in_one() -> None:
+    """clause: ENV-PIPELINE"""
+    desk = FrontDesk()
+    seen: list[int] = []
+    desk.inbox.connect(lambda: seen.append(len(desk.items())))
+    desk.send(*({"type": "cancel", "id": number, "target": "r"} for number in range(3)))
+    assert seen == [3]
+    desk.send({"type": "tool_result", "id": "r", "call_id": "c", "result": 1})
+    assert seen == [3, 1]
+
+
 def test_a_command_is_claimed_before_the_loop_sees_it() -> None:
     desk = FrontDesk()
     desk.send({"type": "run", "id": "r", "agent_id": "a"})

@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
+from contextvars import ContextVar, copy_context
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 
 from axon_port.wire.framing import encode_frame
 from axon_port.worker import outbox as outboxes
-from axon_port.worker.outbox import HIGH_BYTES, LOW_BYTES, Outbox
+from axon_port.worker.outbox import HIGH_BYTES, LOW_BYTES, Outbox, call_on
 
 from .rig import SECONDS, SMALL_PIPE, Ends, pipe, run_async, waited
 
@@ -403,3 +404,23 @@ def test_the_flags_of_the_descriptor_stay_as_they_are() -> None:
             outbox.put(b"x" * 50_000)
             ends.read_payload()
             assert os.get_blocking(ends.write_fd) is blocking
+
+
+def test_what_is_called_on_the_loop_is_called_in_the_context_that_was_given() -> None:
+    where: ContextVar[str] = ContextVar("where", default="a thread's own")
+    seen: list[str] = []
+
+    async def main() -> None:
+        loop, done = asyncio.get_running_loop(), asyncio.Event()
+        where.set("the loop's")
+        context = copy_context()
+
+        def from_a_thread() -> None:
+            call_on(loop, lambda: seen.append(where.get()), context)
+            call_on(loop, lambda: (seen.append(where.get()), done.set()))
+
+        threading.Thread(target=from_a_thread).start()
+        await done.wait()
+
+    run_async(main)
+    assert seen == ["the loop's", "a thread's own"]

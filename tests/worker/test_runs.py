@@ -72,7 +72,9 @@ def test_a_result_that_waits_for_room_can_still_be_cancelled() -> None:
         someone.floor.turns(80)
         assert run.task.done()
         assert someone.of("r") == []
-        assert someone.cancel("r")
+        cancels = [json.dumps({"type": "cancel", "id": f"c{n}", "target": "r"}).encode() for n in range(2)]
+        someone.floor.breath(*((cancel, lambda: None) for cancel in cancels))
+        assert [someone.terminal(f"c{n}")["result"] for n in range(2)] == [{"cancelled": True}] * 2
         end = someone.terminal("r")
         assert (end["error_type"], end["usage"]["requests"], len(end["messages"])) == ("Cancelled", 1, 2)
         outbox.drain()
