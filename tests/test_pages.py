@@ -17,6 +17,18 @@ PAGES = {
     "troubleshooting": EXAMPLES / "TROUBLESHOOTING.md",
 }
 
+LINKING = [
+    REPOSITORY / name
+    for name in (
+        "README.md",
+        "CHANGELOG.md",
+        "axon_port/ARCHITECTURE.md",
+        "axon_port/BOUNDS.md",
+        "axon_port/wire/PROTOCOL.md",
+    )
+] + sorted(EXAMPLES.rglob("*.md"))
+"""Every page with links."""
+
 QUOTED = [
     ("shell", "sh", EXAMPLES / "shell" / "dialog.sh"),
     ("python", "python", EXAMPLES / "python" / "tasks.py"),
@@ -61,11 +73,31 @@ def test_there_is_no_block_that_nobody_checks(page: str) -> None:
     assert set(re.findall(r"^ *```(\w*)", PAGES[page].read_text("utf-8"), re.MULTILINE)) <= CHECKED
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_every_link_leads_somewhere(page: str) -> None:
-    path = PAGES[page]
-    links = re.findall(r"\]\((?!https?://|#)([^)#]+)", path.read_text("utf-8"))
-    assert [link for link in links if not (path.parent / link).exists()] == []
+def anchors(page: Path) -> set[str]:
+    """The headings of a page, as GitHub names them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text("utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def leads_somewhere(page: Path, link: str) -> bool:
+    path, _, anchor = link.partition("#")
+    target = page.parent / path if path else page
+    return target.exists() and (not anchor or anchor in anchors(target))
+
+
+@pytest.mark.parametrize("page", LINKING, ids=lambda page: str(page.relative_to(REPOSITORY)))
+def test_every_link_leads_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\((?!https?://)([^)]+)\)", page.read_text("utf-8"))
+    assert [link for link in links if not leads_somewhere(page, link)] == []
+
+
+def test_a_link_to_no_heading_leads_nowhere(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("# The port's `owner`, or not\n")
+    assert leads_somewhere(page, "#the-ports-owner-or-not")
+    assert leads_somewhere(tmp_path / "other.md", "page.md#the-ports-owner-or-not")
+    assert not leads_somewhere(page, "#the-port-s-owner-or-not")
+    assert not leads_somewhere(page, "none.md")
 
 
 def test_text_that_was_printed_is_compared() -> None:

@@ -75,15 +75,13 @@ def resumable(messages: Sequence[ModelMessage]) -> list[ModelMessage]:
 
 def unanswered_calls(messages: Sequence[ModelMessage]) -> dict[str, ToolCallPart]:
     """The calls in the last answer that nothing after it answers, by their id."""
-    calls: dict[str, ToolCallPart] = {}
-    for message in messages:
+    answered: set[str] = set()
+    for message in reversed(messages):
         if isinstance(message, ModelResponse):
-            calls = {part.tool_call_id: part for part in message.parts if isinstance(part, ToolCallPart)}
-        else:
-            for part in message.parts:
-                if isinstance(part, ToolReturnPart):
-                    calls.pop(part.tool_call_id, None)
-    return calls
+            calls = (part for part in message.parts if isinstance(part, ToolCallPart))
+            return {call.tool_call_id: call for call in calls if call.tool_call_id not in answered}
+        answered.update(part.tool_call_id for part in message.parts if isinstance(part, ToolReturnPart))
+    return {}
 
 
 def _is_half(message: ModelMessage) -> bool:

@@ -31,6 +31,7 @@ from axon_port.wire.events import error_frame
 from axon_port.worker.calls import Crossed, PendingCalls, UnknownCall, Waiting, Wanted
 from axon_port.worker.exchanges import Exchange, Exchanges
 from axon_port.worker.intake import Received
+from axon_port.worker.leavings import Leavings
 from axon_port.worker.logs import LogSink
 from axon_port.worker.options import Options
 from axon_port.worker.redaction import Redactor
@@ -86,6 +87,7 @@ class Dispatcher:
             max_frame_bytes=options.max_frame_bytes,
             max_tool_calls=options.max_tool_calls,
         )
+        self._leavings = Leavings(lambda: sum(around.frames()[1].values()))
         self._runs: dict[Id, ActiveRun] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._refusing = False
@@ -193,6 +195,7 @@ class Dispatcher:
     def _run_settled(self, run: ActiveRun) -> None:
         del self._runs[run.exchange.id]
         self._around.stats.inflight = len(self._runs)
+        self._leavings.look()
         if not self.busy:
             self._around.on_idle()
 

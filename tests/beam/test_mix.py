@@ -14,6 +14,24 @@ PROJECT = REPOSITORY / "examples" / "elixir"
 TIMEOUT = 600.0
 """Its tests take below a minute on two quiet cores; this is for a machine that has other things to do."""
 
+WITHOUT_A_CODEC = """
+:code.del_path(:jiffy)
+
+if AxonPort.Codec.available() == [] do
+  told =
+    try do
+      AxonPort.Supervisor.start_link(name: Without)
+    rescue
+      error in RuntimeError -> error.message
+    end
+
+  true = told =~ "extra_applications"
+  {:error, checks} = AxonPort.PythonEnv.check()
+  %{status: :failed, advice: advice} = Enum.find(checks, &(&1.name == :codec))
+  true = told =~ advice
+end
+"""
+
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -51,6 +69,11 @@ def test_the_client_is_formatted(project: Path) -> None:
 
 def test_the_client_compiles_without_a_warning(project: Path) -> None:
     mix(project, "compile", "--warnings-as-errors")
+
+
+def test_a_node_without_a_codec_is_told_before_it_needs_one(project: Path) -> None:
+    """As in a release that names none. Newer nodes always have one."""
+    mix(project, "run", "--no-start", "-e", WITHOUT_A_CODEC)
 
 
 def test_the_client_passes_its_tests(project: Path) -> None:

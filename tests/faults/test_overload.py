@@ -1,6 +1,6 @@
 """Overload: at every limit of the command line and ten times over it, what is accepted still finishes.
 
-The other bounds of the README are provoked where their modules are tested.
+The other bounds of BOUNDS.md are provoked where their modules are tested.
 """
 
 from typing import Any

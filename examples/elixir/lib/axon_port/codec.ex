@@ -55,6 +55,20 @@ defmodule AxonPort.Codec do
   @spec available() :: [module]
   def available, do: Enum.filter(@codecs, &Code.ensure_loaded?/1)
 
+  @doc "Raises where this node has no codec, and says what to do."
+  @spec ensure!() :: :ok
+  def ensure! do
+    codec()
+    :ok
+  end
+
+  @doc "What to do where there is none."
+  @spec advice() :: String.t()
+  def advice do
+    "Elixir 1.18 and OTP 27 have one; add jason to the dependencies otherwise, or :jiffy to the extra_applications " <>
+      "of your mix.exs, for a release holds only what is named there"
+  end
+
   # Looked up once: which modules there are does not change while a node runs.
   defp codec do
     case :persistent_term.get(__MODULE__, nil) do
@@ -64,7 +78,7 @@ defmodule AxonPort.Codec do
   end
 
   defp first do
-    List.first(available()) || raise "AxonPort needs a JSON codec: Elixir 1.18, OTP 27, jason or jiffy"
+    List.first(available()) || raise "AxonPort finds no JSON codec on this node: #{advice()}"
   end
 
   defp write(JSON, plain), do: JSON.encode_to_iodata!(plain)

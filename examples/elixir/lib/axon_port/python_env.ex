@@ -2,13 +2,14 @@ defmodule AxonPort.PythonEnv do
   @moduledoc """
   Whether a worker can be started here, and what to do if not.
 
-  Four checks, each of which needs those before it:
+  Five checks, each of which needs those before it:
 
   | check | asks |
   | --- | --- |
   | `:program` | is there such a program? |
   | `:interpreter` | is the Python that runs it new enough? |
   | `:package` | is axon-port installed for it? |
+  | `:codec` | does this node have a JSON codec (`AxonPort.Codec`)? |
   | `:start` | does a worker start, answer a scripted run, and end? |
 
   `mix axon_port.doctor` prints them. In a release, call `check/1` from wherever a node reports on itself:
@@ -38,7 +39,14 @@ defmodule AxonPort.PythonEnv do
   def check(options \\ []) do
     {timeout, options} = Keyword.pop(options, :check_timeout, @timeout)
     start = %{options: Options.new(options), timeout: timeout, program: nil, arguments: [], python: nil}
-    steps = [program: &program/1, interpreter: &interpreter/1, package: &package/1, start: &dry_start/1]
+
+    steps = [
+      program: &program/1,
+      interpreter: &interpreter/1,
+      package: &package/1,
+      codec: &codec/1,
+      start: &dry_start/1
+    ]
 
     {checks, _context} = Enum.map_reduce(steps, start, &step/2)
     {if(Enum.all?(checks, &(&1.status == :ok)), do: :ok, else: :error), checks}
@@ -91,8 +99,19 @@ defmodule AxonPort.PythonEnv do
     {:ok, program, arguments} = Options.command_line(%Options{command: options.command})
 
     case run(context, program, arguments ++ ["--version"]) do
-      {:ok, "axon-port " <> version, 0} -> {:ok, "axon-port #{String.trim(version)}", context}
-      fault -> {:error, told(fault), "install it: #{python || "python3"} -m pip install axon-port"}
+      {:ok, "axon-port " <> version, 0} ->
+        {:ok, "axon-port #{String.trim(version)}", context}
+
+      fault ->
+        {:error, told(fault),
+         "install it from its checkout: #{python || "python3"} -m pip install PATH, in a virtual environment"}
+    end
+  end
+
+  defp codec(context) do
+    case Codec.available() do
+      [codec | _] -> {:ok, inspect(codec), context}
+      [] -> {:error, "this node has no JSON codec", Codec.advice()}
     end
   end
 

@@ -32,15 +32,20 @@ defmodule AxonPort.Supervisor do
 
   use Supervisor
 
-  alias AxonPort.{Backoff, Cluster, Guard, Options, Pool}
+  alias AxonPort.{Backoff, Cluster, Codec, Guard, Options, Pool}
 
   @own [:name, :workers, :cluster, :backoff, :health, :stable]
 
-  @doc "Starts the pool and its workers. Raises `ArgumentError` for an option that is wrong."
+  @doc """
+  Starts the pool and its workers.
+
+  Raises `ArgumentError` for an option that is wrong, `RuntimeError` where the node has no JSON codec.
+  """
   @spec start_link(keyword) :: Supervisor.on_start()
   def start_link(options) do
     name = Keyword.fetch!(options, :name)
     is_atom(name) or raise ArgumentError, ":name has to be an atom, not #{inspect(name)}"
+    Codec.ensure!()
     Supervisor.start_link(__MODULE__, options, name: Module.concat(name, Supervisor))
   end
 

@@ -28,14 +28,14 @@ defmodule AxonPort.PythonEnvTest do
 
   test "all is well where a worker can be started" do
     assert {:ok, checks} = PythonEnv.check()
-    assert Enum.map(checks, & &1.name) == [:program, :interpreter, :package, :start]
-    assert statuses(checks) == [:ok, :ok, :ok, :ok]
+    assert Enum.map(checks, & &1.name) == [:program, :interpreter, :package, :codec, :start]
+    assert statuses(checks) == [:ok, :ok, :ok, :ok, :ok]
     assert List.last(checks).found =~ ~r/protocol 1, pydantic-ai 2\.\d+/
   end
 
   test "a program that is not there is told, and nothing else is tried" do
     assert {:error, checks} = PythonEnv.check(command: ["no-such-program-anywhere"])
-    assert statuses(checks) == [:failed, :skipped, :skipped, :skipped]
+    assert statuses(checks) == [:failed, :skipped, :skipped, :skipped, :skipped]
     assert failed(checks).found =~ "no-such-program-anywhere"
     assert failed(checks).advice =~ "AXON_PORT_PYTHON"
   end
@@ -43,7 +43,7 @@ defmodule AxonPort.PythonEnvTest do
   test "a Python that is too old is told, with the one that is needed", %{tmp_dir: dir} do
     old = python(dir, "python3", "3.9.2")
     assert {:error, checks} = PythonEnv.check(command: [old, "-m", "axon_port"])
-    assert statuses(checks) == [:ok, :failed, :skipped, :skipped]
+    assert statuses(checks) == [:ok, :failed, :skipped, :skipped, :skipped]
     assert failed(checks).found =~ "3.9.2"
     assert failed(checks).advice =~ "3.11"
   end
@@ -133,11 +133,14 @@ defmodule AxonPort.PythonEnvTest do
   test "a report has a line for each check, and one for what to do", %{tmp_dir: dir} do
     {:error, checks} = PythonEnv.check(command: [python(dir, "python3", "3.9.2")])
 
-    assert [program, interpreter, advice, package, start] = checks |> PythonEnv.format() |> String.split("\n")
+    assert [program, interpreter, advice, package, codec, start] =
+             checks |> PythonEnv.format() |> String.split("\n")
+
     assert program =~ ~r/^ok +program +\//
     assert interpreter =~ ~r/^FAILED +interpreter +Python 3.9.2/
     assert advice =~ ~r/^ +-> .*3\.11/
     assert package =~ ~r/^skipped package$/
+    assert codec =~ ~r/^skipped codec$/
     assert start =~ ~r/^skipped start$/
   end
 end

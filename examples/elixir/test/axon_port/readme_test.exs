@@ -94,14 +94,14 @@ defmodule AxonPort.ReadmeTest do
     [_all, report] = Regex.run(~r/^\$ mix axon_port\.doctor\n(.*?)^```$/ms, @readme)
     lines = String.split(report, "\n", trim: true)
 
-    for {line, name} <- Enum.zip(lines, [:program, :interpreter, :package, :start]) do
+    for {line, name} <- Enum.zip(lines, [:program, :interpreter, :package, :codec, :start]) do
       [_all, found] = Regex.run(~r/^ok +\w+ +(.*)$/, line)
 
       assert AxonPort.PythonEnv.Check.format(%AxonPort.PythonEnv.Check{name: name, status: :ok, found: found}) ==
                line
     end
 
-    assert length(lines) == 4
+    assert length(lines) == 5
   end
 
   test "the tree is the one that is started" do

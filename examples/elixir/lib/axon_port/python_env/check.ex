@@ -5,7 +5,7 @@ defmodule AxonPort.PythonEnv.Check do
   defstruct [:name, :status, :found, :advice]
 
   @type t :: %__MODULE__{
-          name: :program | :interpreter | :package | :start,
+          name: :program | :interpreter | :package | :codec | :start,
           status: :ok | :failed | :skipped,
           found: String.t() | nil,
           advice: String.t() | nil
