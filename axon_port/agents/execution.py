@@ -317,8 +317,6 @@ class Execution:
     def retries(self) -> tuple[int, int]:
         """How often the model was asked again, for a tool call and for the output."""
         tools = output = 0
-        if self._tap.step < 2:
-            return tools, output
         for message in self._messages(selection="new"):
             for part in message.parts:
                 if isinstance(part, RetryFeedbackPart) or _is_retried_output(part):

@@ -51,11 +51,6 @@ class RunTap:
     def sent(self) -> bool:
         return self._sent
 
-    @property
-    def step(self) -> int:
-        """The model request that is under way, counted from 1; 0 before the first."""
-        return self._step
-
     def begin_step(self) -> None:
         self._step += 1
 

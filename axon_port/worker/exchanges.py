@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -71,8 +70,13 @@ class Exchange:
         with self._table.lock:
             if not self._open:
                 return False
-            self._table.put_last(payload, self._last_words)
+            # Closed first: what a finalizer says while the frame is put is not to come behind it.
             self._open = False
+            try:
+                self._table.put_last(payload, self._last_words)
+            except BaseException:
+                self._open = True
+                raise
             self._table.release(self)
             return True
 
@@ -87,17 +91,16 @@ class Exchanges:
     """The table. Claimed on the reader's thread, settled anywhere."""
 
     def __init__(self, outbox: Outbox, redactor: Redactor, max_frame_bytes: int) -> None:
-        self.lock = threading.Lock()
         self.outbox = outbox
         self.redactor = redactor
         self.max_frame_bytes = max_frame_bytes
         self.timed = False
         self._open: dict[Id, Exchange] = {}
-        os.register_at_fork(after_in_child=self._renew_lock)
 
-    def _renew_lock(self) -> None:
-        # In a forked child, where it may be held by a thread that does not exist. What is sent there goes nowhere.
-        self.lock = threading.Lock()
+    @property
+    def lock(self) -> threading.RLock:
+        """The outbox's: with one of its own, a finalizer that logs could wait for who waits for its thread."""
+        return self.outbox.lock
 
     def __iter__(self) -> Iterator[Exchange]:
         return iter(list(self._open.values()))

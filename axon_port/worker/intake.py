@@ -70,17 +70,17 @@ class Inbox:
         self._lock = threading.Lock()
         self._items: deque[Item] = deque()
         self._bytes = 0
+        self._told = False
         self._notify: Callable[[], None] | None = None
         self._resume: Callable[[], None] | None = None
 
     def put(self, *items: Item) -> None:
         """Add what came together: the loop sees all of it or nothing."""
+        size = sum(item.size for item in items if isinstance(item, Received))
         with self._lock:
-            notify = None if self._items else self._notify
             self._items.extend(items)
-            self._bytes += sum(item.size for item in items if isinstance(item, Received))
-        if notify is not None:
-            notify()
+            self._bytes += size
+        self._tell()
 
     def has_room(self, resume: Callable[[], None]) -> bool:
         """Whether to read on; if not, `resume` is called when there is room again."""
@@ -91,17 +91,29 @@ class Inbox:
             return False
 
     def connect(self, notify: Callable[[], None]) -> None:
-        """From now on call `notify`, from whichever thread, when something has come and nothing was there."""
+        """From now on call `notify`, from whichever thread, when something has come since `take` found nothing."""
         with self._lock:
             self._notify = notify
-            waiting = bool(self._items)
-        if waiting:
+        self._tell()
+
+    def _tell(self) -> None:
+        with self._lock:
+            notify = self._notify if self._items and not self._told else None
+            self._told = self._told or notify is not None
+        if notify is None:
+            return
+        try:
             notify()
+        except BaseException:
+            # Without memory for it: the next item tries again.
+            self._told = False
+            raise
 
     def take(self) -> Item | None:
         """The next item, and None when there is none."""
         with self._lock:
             if not self._items:
+                self._told = False
                 return None
             item = self._items.popleft()
             if isinstance(item, Received):
@@ -146,10 +158,10 @@ class Intake:
     def heard(self, frames: list[bytes | bytearray | Oversize | FramingLost]) -> bool:
         outbox = self._exchanges.outbox
         if len(frames) == 1:
-            self._take_all(frames)
+            self._safely(self._take_all, frames)
         elif frames:
             with outbox.gathered():
-                self._take_all(frames)
+                self._safely(self._take_all, frames)
         if outbox.congested:
             outbox.when_room(self.resume)
             return False
@@ -169,6 +181,13 @@ class Intake:
         self._on_signal(number)
 
     def _take_all(self, frames: list[bytes | bytearray | Oversize | FramingLost]) -> None:
+        try:
+            self._take_each(frames)
+        finally:
+            if self._taken:
+                self._safely(self._hand_over, self._taken)
+
+    def _take_each(self, frames: list[bytes | bytearray | Oversize | FramingLost]) -> None:
         """In order. Pings that follow one another are answered together: what they are told is written once."""
         pings: list[Id] = []
         for frame in frames:
@@ -183,13 +202,17 @@ class Intake:
             self._safely(self._take, frame)
         if pings:
             self._safely(self._answer_pings, pings)
-        if self._taken:
-            self._safely(self._hand_over, self._taken)
 
     def _hand_over(self, taken: list[Item]) -> None:
         # Together: what was said in one breath is heard in one, as two cancels of the same run.
-        self._inbox.put(*taken)
         self._taken = []
+        try:
+            self._inbox.put(*taken)
+        except MemoryError:
+            for item in taken:
+                if isinstance(item, Received) and item.exchange is not None:
+                    item.exchange.fail(WireError("InternalError", "the worker has no memory left for this"))
+            raise
 
     def _safely(self, step: Callable[[_Taken], None], taken: _Taken) -> None:
         try:

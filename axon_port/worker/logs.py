@@ -62,23 +62,21 @@ current_run: ContextVar[RunTag | None] = ContextVar("axon_port_run", default=Non
 
 
 class Bucket:
-    """How many logs may leave now: `BURST` after a rest, `RATE_PER_SECOND` in the long run. For use from any thread."""
+    """How many logs may leave now: `BURST` after a rest, `RATE_PER_SECOND` in the long run."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
         self._left = float(BURST)
         self._filled_at = time.monotonic()
 
     def take(self) -> bool:
         """Whether one more may leave."""
-        with self._lock:
-            now = time.monotonic()
-            self._left = min(float(BURST), self._left + (now - self._filled_at) * RATE_PER_SECOND)
-            self._filled_at = now
-            if self._left < 1:
-                return False
-            self._left -= 1
-            return True
+        now = time.monotonic()
+        self._left = min(float(BURST), self._left + (now - self._filled_at) * RATE_PER_SECOND)
+        self._filled_at = now
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True
 
 
 class LogSink:
@@ -87,7 +85,6 @@ class LogSink:
     def __init__(self, exchanges: Exchanges, redactor: Redactor, level: str) -> None:
         self._exchanges = exchanges
         self._redactor = redactor
-        self._lock = threading.Lock()
         self._bucket = Bucket()
         self._unreported = 0
         self.dropped = 0
@@ -167,8 +164,8 @@ class LogSink:
 
     def _has_room(self) -> bool:
         """Whether one more log may leave; one that may not is counted, one that may tells of those before it."""
-        dropped = self._exchanges.outbox.waiting_bytes > WAITING_BYTES or not self._bucket.take()
-        with self._lock:
+        with self._exchanges.lock:
+            dropped = self._exchanges.outbox.waiting_bytes > WAITING_BYTES or not self._bucket.take()
             self.dropped += dropped
             self._unreported += dropped
             unreported = 0 if dropped else self._unreported
@@ -190,6 +187,14 @@ class FrameHandler(logging.Handler):
     def __init__(self, sink: LogSink) -> None:
         super().__init__()
         self._sink = sink
+
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Without the lock that others hold here: a finalizer that logs may run wherever the outbox's is held."""
+        # From Python 3.12 on a filter may give another record.
+        passed: Any = self.filter(record)
+        if passed:
+            self.emit(passed if isinstance(passed, logging.LogRecord) else record)
+        return bool(passed)
 
     def emit(self, record: logging.LogRecord) -> None:
         try:

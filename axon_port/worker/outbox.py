@@ -4,6 +4,9 @@ Where nothing waits and the pipe has room, the thread that puts a small frame wr
 through one writer thread, which gathers what waits into one `writev`. Nobody is ever inside a frame when cancelled.
 A parent that does not read makes frames wait here: `room` holds producers back above `HIGH_BYTES`, and `congested`
 tells the logs and the reader when enough is enough.
+
+All that frames pass on their way out shares one lock, which its holder may take again: wherever something is made the
+collector can run anybody's finalizer, and many of those log. What is put from inside waits until the change is whole.
 """
 
 from __future__ import annotations
@@ -12,8 +15,10 @@ import contextlib
 import os
 import select
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Final
 
 from axon_port.wire.framing import encode_frame
@@ -40,8 +45,27 @@ INLINE_BYTES: Final = select.PIPE_BUF
 GATHERED_FRAMES: Final = 256
 """Frames of one `writev`: below IOV_MAX everywhere."""
 
+FLUSH_TICK_SECONDS: Final = 0.001
+"""How often `flush` looks whether everything has left."""
+
 SETTLING_TURNS: Final = 4
 """Turns of the event loop from `room` to the frame it was asked for: a run's task ends, then its callback settles."""
+
+
+class _Change:
+    """For `with`: what is between has a beginning and an end, whatever happens."""
+
+    __slots__ = ("_begin", "_end")
+
+    def __init__(self, begin: Callable[[], None], end: Callable[[], None]) -> None:
+        self._begin = begin
+        self._end = end
+
+    def __enter__(self) -> None:
+        self._begin()
+
+    def __exit__(self, *_: object) -> None:
+        self._end()
 
 
 class Outbox:
@@ -55,8 +79,13 @@ class Outbox:
         self._fd = fd
         self._recorder = recorder
         self._on_broken = on_broken
-        self._lock = threading.Lock()
-        self._changed = threading.Condition(self._lock)
+        self.lock = threading.RLock() if recorder is None else recorder.lock
+        self._change = _Change(self._begin_change, self._end_change)
+        self._changing = False
+        self._late: deque[tuple[Sequence[bytes], list[bytes]]] = deque()
+        # Its `put` may be called by a finalizer, as that of no Condition may.
+        self._bell: SimpleQueue[None] = SimpleQueue()
+        self._rung = False
         self._waiting: deque[bytes] = deque()
         self._waiting_bytes = 0
         self._writing = False
@@ -67,6 +96,7 @@ class Outbox:
         self._poll = select.poll()
         self._poll.register(fd, select.POLLOUT)
         self.broken = False
+        self._told = False
         self.frames_out = 0
         self.bytes_out = 0
         os.register_at_fork(after_in_child=self._leave_to_parent)
@@ -91,43 +121,72 @@ class Outbox:
     def put_all(self, payloads: Sequence[bytes]) -> None:
         """Send frames one behind the other, or, where there is no memory for them (`MemoryError`), none."""
         frames = list(map(encode_frame, payloads))
-        with self._lock:
-            if self.broken:
+        with self.lock:
+            if self._changing:
+                self._late.append((payloads, frames))
                 return
-            if self._recorder is not None:
-                for payload in payloads:
-                    self._recorder.said(payload)
-            length = sum(map(len, frames))
-            self.frames_out += len(frames)
-            self.bytes_out += length
-            self._waiting.extend(frames)
-            self._waiting_bytes += length
-            if not self._gathering:
-                self._send_waiting()
-            broken = self.broken
-        if broken:
+            self._changing = True
+            try:
+                self._add(payloads, frames)
+            finally:
+                self._settle()
+        if self.broken:
             self._announce_broken()
+
+    def _begin_change(self) -> None:
+        self.lock.acquire()
+        self._changing = True
+
+    def _end_change(self) -> None:
+        try:
+            self._settle()
+        finally:
+            self.lock.release()
+
+    def _settle(self) -> None:
+        """The change is whole: take what was put from inside."""
+        try:
+            while self._late:
+                self._add(*self._late.popleft())
+        finally:
+            self._changing = False
+        # Until now a finalizer left its frames there.
+        if self._late:
+            self._changing = True
+            self._settle()
+
+    def _add(self, payloads: Sequence[bytes], frames: list[bytes]) -> None:
+        if self.broken:
+            return
+        if self._recorder is not None:
+            for payload in payloads:
+                self._recorder.said(payload)
+        length = sum(map(len, frames))
+        self.frames_out += len(frames)
+        self.bytes_out += length
+        self._waiting.extend(frames)
+        self._waiting_bytes += length
+        if not self._gathering:
+            self._send_waiting()
 
     @contextlib.contextmanager
     def gathered(self) -> Generator[None]:
         """What is put inside the block leaves together at its end, which has to come soon: other threads' frames wait
         for it too. Not to be entered twice."""
-        with self._lock:
+        with self._change:
             self._gathering = True
         try:
             yield
         finally:
-            with self._lock:
+            with self._change:
                 self._gathering = False
-                if self._waiting:
-                    self._send_waiting()
-                broken = self.broken
-            if broken:
+                self._send_waiting()
+            if self.broken:
                 self._announce_broken()
 
     def when_room(self, callback: Callable[[], None]) -> None:
         """Call `callback` once, from the writer's thread, when there is room again; at once where there is."""
-        with self._lock:
+        with self.lock:
             if not self.broken and self._waiting_bytes > LOW_BYTES:
                 self._held.append(callback)
                 return
@@ -169,19 +228,22 @@ class Outbox:
 
     def flush(self, timeout: float | None) -> bool:
         """Wait until everything has left, at most `timeout` seconds. False where something stayed."""
-        with self._lock:
-            return self._changed.wait_for(self._is_idle, timeout) and not self.broken
+        until = None if timeout is None else time.monotonic() + timeout
+        while not self._is_idle():
+            if until is not None and time.monotonic() >= until:
+                return False
+            time.sleep(FLUSH_TICK_SECONDS)
+        return not self.broken
 
     def break_off(self) -> None:
         """Nobody is listening: drop what waits, wake whoever waits."""
-        with self._lock:
-            if self.broken:
-                return
+        with self._change:
             self._drop_all()
         self._announce_broken()
 
     def _is_idle(self) -> bool:
-        return self.broken or (not self._waiting and not self._writing)
+        with self.lock:
+            return self.broken or (not self._waiting and not self._writing)
 
     def _send_waiting(self) -> None:
         """What is small is written here where the pipe has room for it; the writer's thread does the rest."""
@@ -196,7 +258,7 @@ class Outbox:
                 self._waiting.appendleft(rest)
                 break
         if self._waiting:
-            self._changed.notify_all()
+            self._ring()
 
     def _next_small(self) -> bytes:
         """The first frames, as many as a pipe that polls as writable takes at once."""
@@ -221,22 +283,30 @@ class Outbox:
         self.broken = True
         self._waiting.clear()
         self._waiting_bytes = 0
-        self._changed.notify_all()
+        self._ring()
+
+    def _ring(self) -> None:
+        """Have the writer's thread look."""
+        if not self._rung:
+            self._rung = True
+            self._bell.put(None)
 
     def _write_forever(self) -> None:
-        while (batch := self._next_batch()) is not None:
-            try:
-                self._write_batch(batch)
-            except OSError:
-                self.break_off()
-                return
-            self._batch_written()
+        while not self.broken:
+            self._bell.get()
+            while batch := self._next_batch():
+                try:
+                    self._write_batch(batch)
+                except OSError:
+                    self.break_off()
+                    return
+                self._batch_written()
 
-    def _next_batch(self) -> list[bytes] | None:
-        with self._lock:
-            self._changed.wait_for(lambda: (self._waiting and not self._gathering) or self.broken)
-            if self.broken:
-                return None
+    def _next_batch(self) -> list[bytes]:
+        with self._change:
+            self._rung = False
+            if self.broken or self._gathering or not self._waiting:
+                return []
             self._writing = True
             return [self._waiting.popleft() for _ in range(min(len(self._waiting), GATHERED_FRAMES))]
 
@@ -248,7 +318,7 @@ class Outbox:
             except BlockingIOError:
                 self._poll.poll()
                 continue
-            with self._lock:
+            with self._change:
                 self._waiting_bytes = max(0, self._waiting_bytes - written)
             while written:
                 if written < len(views[0]):
@@ -257,27 +327,29 @@ class Outbox:
                 written -= len(views.popleft())
 
     def _batch_written(self) -> None:
-        with self._lock:
+        with self._change:
             self._writing = False
-            self._changed.notify_all()
             roomy = self._waiting_bytes <= LOW_BYTES
         if roomy:
             self._release_held()
 
     def _announce_broken(self) -> None:
-        self._on_broken()
+        with self.lock:
+            told, self._told = self._told, True
+        if not told:
+            self._on_broken()
         self._release_held()
 
     def _release_held(self) -> None:
-        with self._lock:
+        with self.lock:
             held, self._held = self._held, []
         for callback in held:
             callback()
 
     def _leave_to_parent(self) -> None:
         # In a forked child, where the lock may be held by a thread that does not exist: its frames go nowhere.
-        self._lock = threading.Lock()
-        self._changed = threading.Condition(self._lock)
+        self.lock = threading.RLock()
+        self._changing = False
         self.broken = True
 
 

@@ -36,7 +36,9 @@ class Recorder:
         self._file = os.fdopen(descriptor, "wb")
         self._redactor = redactor
         self._began = time.monotonic_ns()
-        self._changed = threading.Condition()
+        # The outbox takes it for its own: see there why there is one for all.
+        self.lock = threading.RLock()
+        self._changed = threading.Condition(self.lock)
         self._waiting: deque[tuple[int, Direction, bytes]] = deque()
         self._waiting_bytes = 0
         self._left_out = 0
@@ -73,14 +75,15 @@ class Recorder:
 
     def _keep(self, direction: Direction, payload: bytes) -> None:
         at = (time.monotonic_ns() - self._began) // 1000
+        length = len(payload)
         with self._changed:
             if self._closing:
                 return
-            if self._waiting_bytes + len(payload) > WAITING_BYTES:
+            if self._waiting_bytes + length > WAITING_BYTES:
                 self._left_out += 1
                 return
+            self._waiting_bytes += length
             self._waiting.append((at, direction, payload))
-            self._waiting_bytes += len(payload)
             self._changed.notify_all()
 
     def _write_forever(self, on_failed: Callable[[OSError], None]) -> None:
@@ -99,16 +102,15 @@ class Recorder:
             file.writelines(self._line(*entry) for entry in batch)
             file.flush()
 
-    def _next_batch(self) -> list[tuple[int, Direction, bytes]] | None:
+    def _next_batch(self) -> deque[tuple[int, Direction, bytes]] | None:
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._closing)
             if not self._waiting:
                 return None
-            batch = list(self._waiting)
+            batch, self._waiting = self._waiting, deque()
             if self._left_out:
                 batch.append((batch[-1][0], batch[-1][1], codec.encode({"left_out_frames": self._left_out})))
                 self._left_out = 0
-            self._waiting.clear()
             self._waiting_bytes = 0
             return batch
 

@@ -362,7 +362,10 @@ def _new_loop() -> asyncio.AbstractEventLoop:
 
     from axon_port.worker.selector import Selector
 
-    return asyncio.SelectorEventLoop(Selector())
+    loop = asyncio.SelectorEventLoop(Selector())
+    # asyncio leaves it to whoever makes a loop; some libraries ask for the thread's where none need be running.
+    asyncio.set_event_loop(loop)
+    return loop
 
 
 def _new_recorder(options: Options, redactor: Redactor) -> Recorder | None:

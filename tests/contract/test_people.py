@@ -450,3 +450,13 @@ def test_calls_that_wait_for_a_word_come_after_those_that_wait_for_a_result(work
     worker.answer(worker.wait_for("tool_call", of=run), result="refunded")
     returned = {name: content for name, content, _ in tool_returns(succeeded(worker.terminal(run))["messages"])}
     assert returned == {"ship": "shipped", "refund": "refunded"}
+
+
+def test_retries_are_counted_where_the_run_ends_deferred() -> None:
+    """clause: LIFE-STATS, DEFER-TOOL"""
+    with Worker() as worker:
+        later, now = tool("later", handler="deferred"), tool("now", parameters=QUERY)
+        script = [calls(("now", {"q": 7}), ("later", {})), says("done")]
+        run = succeeded(worker.run(worker.agent(script, tools=[later, now])))
+        assert run["status"] == "deferred"
+        assert worker.ask("stats")["result"]["retries"]["tools"] == 1

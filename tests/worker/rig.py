@@ -30,7 +30,9 @@ class MemoryOutbox(Outbox):
     """An outbox whose frames stay here. `stall` makes it full, as a parent that does not read does."""
 
     def __init__(self) -> None:
-        # Nothing of a real one: it would start a thread.
+        # Little of a real one: it would start a thread.
+        self.lock = threading.RLock()
+        os.register_at_fork(after_in_child=self._leave_to_parent)
         self.payloads: list[bytes] = []
         self.held: list[Callable[[], None]] = []
         self.waiting = 0

@@ -281,6 +281,42 @@ def test_the_loop_is_told_once_for_all_that_waits() -> None:
     assert inbox
 
 
+def test_a_loop_that_could_not_be_told_is_told_with_the_next_item() -> None:
+    inbox = Inbox()
+    told: list[bool] = []
+
+    def tell() -> None:
+        told.append(len(told) > 0)
+        if len(told) == 1:
+            raise MemoryError
+
+    inbox.connect(tell)
+    with pytest.raises(MemoryError):
+        inbox.put(Signalled(1))
+    inbox.put(Signalled(2))
+    assert told == [False, True]
+    assert [inbox.take(), inbox.take(), inbox.take()] == [Signalled(1), Signalled(2), None]
+
+
+def test_commands_that_there_is_no_memory_to_keep_are_answered(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """clause: ENV-ONE-TERMINAL"""
+    desk = FrontDesk()
+
+    def full(*_items: Item) -> NoReturn:
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(desk.inbox, "put", full)
+        desk.send({"type": "stats", "id": 1}, {"type": "ping", "id": 2}, {"type": "stats", "id": 3})
+    answers = [(frame["type"], frame["id"]) for frame in desk.frames]
+    assert answers == [("result", 2), ("error", 1), ("error", 3), ("error", None)]
+    desk.send({"type": "stats", "id": 1})
+    assert desk.taken()[0].envelope.id == 1
+    assert "a frame could not be taken" in caplog.text
+
+
 def test_nothing_is_lost_between_a_thread_that_fills_and_a_loop_that_empties() -> None:
     inbox, signal = Inbox(), threading.Event()
     inbox.connect(signal.set)

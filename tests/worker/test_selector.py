@@ -7,6 +7,7 @@ import selectors
 import pytest
 
 from axon_port.worker import selector as selectors_of_ours
+from axon_port.worker import serve
 from axon_port.worker.selector import LOOK_SECONDS, Selector
 
 
@@ -64,3 +65,12 @@ def test_a_loop_that_is_always_busy_still_hears() -> None:
 
     with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(Selector())) as runner:
         runner.run(asyncio.wait_for(main(), 30))
+
+
+def test_the_loop_of_the_worker_is_its_threads_also_where_none_runs() -> None:
+    loop = serve._new_loop()  # pyright: ignore[reportPrivateUsage]
+    try:
+        assert asyncio.get_event_loop() is loop
+    finally:
+        asyncio.set_event_loop(None)
+        loop.close()
