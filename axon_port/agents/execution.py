@@ -131,8 +131,8 @@ class Execution:
         results = None
         if command.deferred_results is not None:
             results = deferred_results(command.deferred_results, history or [])
-        elif prompt is not None and history is not None:
-            check_closed(history)
+        elif history is not None:
+            check_closed(history, prompted=prompt is not None)
         settings = {**(defaults.model_settings or {}), **(command.model_settings or {})}
         await self._choose_output()
         model = self._line(await self._models())

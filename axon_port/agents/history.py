@@ -36,9 +36,14 @@ def parse_history(messages: list[Any]) -> list[ModelMessage]:
         raise WireError("InvalidHistory", message, details=details) from None
 
 
-def check_closed(messages: Sequence[ModelMessage]) -> None:
-    """Raises `WireError` `InvalidHistory` where calls wait for an answer, and a prompt cannot come in between."""
-    if messages and isinstance(messages[-1], ModelResponse) and (calls := unanswered_calls(messages)):
+def check_closed(messages: Sequence[ModelMessage], *, prompted: bool) -> None:
+    """Raises `WireError` `InvalidHistory` where calls wait for an answer that a run without `deferred_results` has not.
+
+    Without a prompt a run makes them anew, unless others of the same answer have been made: then the model would be
+    told that what waits for a person was interrupted.
+    """
+    begun = bool(messages) and not isinstance(messages[-1], ModelResponse)
+    if (prompted or begun) and (calls := unanswered_calls(messages)):
         message = "the history ends with open calls: a run without a prompt makes them, `deferred_results` answer them"
         raise WireError("InvalidHistory", message, details={"open": sorted(calls)})
 

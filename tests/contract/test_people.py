@@ -460,3 +460,22 @@ def test_retries_are_counted_where_the_run_ends_deferred() -> None:
         run = succeeded(worker.run(worker.agent(script, tools=[later, now])))
         assert run["status"] == "deferred"
         assert worker.ask("stats")["result"]["retries"]["tools"] == 1
+
+
+@pytest.mark.parametrize("beside", [False, True], ids=["alone", "beside a call that was made"])
+@pytest.mark.parametrize("prompt", ["and now?", None])
+def test_a_call_that_waits_for_its_result_is_not_lost_by_a_run_without_one(
+    worker: Worker, prompt: str | None, beside: bool
+) -> None:
+    """clause: DEFER-OPEN"""
+    agent = worker.agent([calls(*["now"] * beside, "lookup"), says("done")], tools=[tool("now"), LATER])
+    run = worker.start_run(agent)
+    if beside:
+        worker.answer(worker.wait_for("tool_call", of=run), result="at once")
+    deferred = succeeded(worker.terminal(run))
+    ids = [call["call_id"] for call in deferred["deferred"]["calls"]]
+    later = worker.ask("run", agent_id=agent, prompt=prompt, message_history=deferred["messages"])
+    if prompt is None and not beside:
+        assert succeeded(later)["status"] == "deferred"
+    else:
+        assert failed(later, "InvalidHistory")["details"] == {"open": ids}
