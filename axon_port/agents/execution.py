@@ -33,6 +33,7 @@ from pydantic_graph import End
 
 from axon_port.agents import definition as definitions
 from axon_port.agents import strays, tracing
+from axon_port.agents.attachments import UnusableAttachment, field_of
 from axon_port.agents.bench import ToolBench, Toolset
 from axon_port.agents.deferral import call_args, deferred_results, open_calls
 from axon_port.agents.definition import AgentDefinition, Workshop
@@ -51,7 +52,7 @@ from axon_port.agents.templates import Template
 from axon_port.agents.usage import usage_fields
 from axon_port.wire import commands
 from axon_port.wire.codec import JsonText
-from axon_port.wire.errors import WireError
+from axon_port.wire.errors import WireError, invalid_command
 from axon_port.wire.events import shortened
 
 _logger = logging.getLogger("axon_port.agents")
@@ -102,6 +103,7 @@ class Execution:
         self._tap = RunTap(host, self._output, streaming=isinstance(command, commands.Stream))
         self._host = host
         self._prompts: list[tuple[commands.Prompt, Priority]] = []
+        self._given: list[tuple[tuple[str, ...], Any]] = []
         self._over = False
 
     async def run(self) -> Outcome:
@@ -113,6 +115,8 @@ class Execution:
         try:
             async with strays.ended():
                 return await self._run()
+        except UnusableAttachment as error:
+            raise self._blamed(error) from error
         except Exception as error:
             if wire_error(error) is None and self._definition.has_foreign_tools:
                 raise _foreign_fault(error) from error
@@ -126,6 +130,7 @@ class Execution:
         instructions = self._instructions(deps)
         history = parse_history(command.message_history) if command.message_history is not None else None
         prompt = None if command.prompt is None else user_content(command.prompt)
+        self._given += [(("prompt",), prompt), (("message_history",), history)]
         if command.model_settings is not None:
             definitions.check_model_settings(command.model_settings)
         results = None
@@ -179,7 +184,15 @@ class Execution:
         except UserError:
             # pydantic-ai has closed the queue: the run just ended.
             return False
+        self._given.append((("enqueue", "prompt"), content))
         return True
+
+    def _blamed(self, error: UnusableAttachment) -> WireError:
+        """Names the place in the command. What stands in none came from a tool."""
+        place = field_of(error.attachment, self._given)
+        if place is None:
+            return ToolFault(f"what a tool gave is of no use: {error.message}")
+        return invalid_command(place, error.message)
 
     @property
     def begun(self) -> bool:

@@ -41,6 +41,14 @@ MAX_BODY_CHARACTERS = 4_096
 """Of a provider's error body. A page of HTML tells nobody more than its beginning."""
 
 
+class NotFetched(ModelConnectionError):
+    """An address in the prompt could not be fetched now (RUN-FETCH): its `host` is to blame, no provider was asked."""
+
+    def __init__(self, model_name: str, host: str, reason: str) -> None:
+        super().__init__(model_name, f"what is at {host} could not be fetched, so {model_name} was not asked: {reason}")
+        self.host = host
+
+
 def wire_error(error: BaseException) -> WireError | None:
     """The error a parent sees for `error`, or None where it is the worker's own fault."""
     seen = _named(error)
@@ -60,6 +68,10 @@ def _named(error: BaseException) -> WireError | None:
             return _http_error(error)
         case ModelTimeoutError() | ModelRequestTimeout():
             return WireError("ModelTimeout", _text(error), details=_model_details(error))
+        case NotFetched():
+            return WireError(
+                "ModelConnectionError", _text(error), details={**_model_details(error), "host": error.host}
+            )
         case ModelConnectionError():
             return WireError("ModelConnectionError", _connection_text(error), details=_model_details(error))
         case ModelAPIError():

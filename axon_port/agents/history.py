@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 from pydantic_ai.messages import (
+    FileUrl,
     ModelMessage,
     ModelMessagesTypeAdapter,
     ModelRequest,
@@ -17,6 +18,7 @@ from pydantic_ai.messages import (
 )
 from pydantic_core import PydanticSerializationError
 
+from axon_port.agents.attachments import attachments
 from axon_port.wire import codec
 from axon_port.wire.codec import JsonText
 from axon_port.wire.errors import MAX_REPORTED_FAULTS, WireError, faults_of
@@ -24,16 +26,24 @@ from axon_port.wire.errors import MAX_REPORTED_FAULTS, WireError, faults_of
 INTERRUPTED: Final = "The call was interrupted before there was a result."
 """What the model is told of a call that was open when its run ended."""
 
+ALLOW_LOCAL: Final = "allow-local"
+"""The `force_download` that opens our own network to an address. A function may say so, a command may not."""
+
 
 def parse_history(messages: list[Any]) -> list[ModelMessage]:
     """The messages of earlier results. Raises `WireError` `InvalidHistory`, which says where it is none."""
+    written = codec.encode(messages)
     try:
         # As JSON text, because bytes in messages are base64 there and nowhere else.
-        return ModelMessagesTypeAdapter.validate_json(codec.encode(messages))
+        parsed = ModelMessagesTypeAdapter.validate_json(written)
     except ValidationError as error:
         details = faults_of(error)[:MAX_REPORTED_FAULTS]
         message = "`message_history` is no list of messages: give back the `messages` of earlier results as they were"
         raise WireError("InvalidHistory", message, details=details) from None
+    # Rarely there, and looking through a long history takes its time.
+    if ALLOW_LOCAL.encode() in written:
+        _keep_out(parsed)
+    return parsed
 
 
 def check_closed(messages: Sequence[ModelMessage], *, prompted: bool) -> None:
@@ -87,6 +97,13 @@ def unanswered_calls(messages: Sequence[ModelMessage]) -> dict[str, ToolCallPart
             return {call.tool_call_id: call for call in calls if call.tool_call_id not in answered}
         answered.update(part.tool_call_id for part in message.parts if isinstance(part, ToolReturnPart))
     return {}
+
+
+def _keep_out(messages: Sequence[ModelMessage]) -> None:
+    """Fetch as from a prompt what asks for more (SEC-HISTORY)."""
+    for _, attachment in attachments(messages):
+        if isinstance(attachment, FileUrl) and attachment.force_download == ALLOW_LOCAL:
+            attachment.force_download = True
 
 
 def _is_half(message: ModelMessage) -> bool:

@@ -44,7 +44,9 @@ from pydantic_ai.models.fallback import FallbackModel
 from pydantic_ai.models.function import FunctionModel
 from pydantic_ai.models.wrapper import WrapperModel
 from pydantic_ai.settings import ModelSettings, merge_model_settings
+from pydantic_ai.usage import RequestUsage
 
+from axon_port.agents.attachments import attachment_failure
 from axon_port.agents.failures import remember_attempts
 from axon_port.agents.finish import is_finished, times_bytes
 from axon_port.agents.received import counts_make_sense, readable
@@ -144,6 +146,20 @@ class Line(WrapperModel):
         async with self.wrapped.request_stream(*args, **kwargs) as stream:
             yield stream
 
+    async def count_tokens(
+        self,
+        messages: list[ModelMessage],
+        model_settings: ModelSettings | None,
+        model_request_parameters: ModelRequestParameters,
+    ) -> RequestUsage:
+        """For `count_tokens_before_request`; what is counted has to be fetched, as for a request."""
+        try:
+            return await super().count_tokens(messages, model_settings, model_request_parameters)
+        except Exception as error:
+            if (failure := attachment_failure(error, self.model_name)) is not None:
+                raise failure from error
+            raise
+
     async def _attempt(
         self, messages: list[ModelMessage], settings: ModelSettings | None, parameters: ModelRequestParameters
     ) -> ModelResponse:
@@ -196,6 +212,8 @@ class Line(WrapperModel):
         return readable(response)
 
     def _understood(self, error: Exception, parameters: ModelRequestParameters) -> Exception:
+        if (failure := attachment_failure(error, self.model_name)) is not None:
+            return failure
         if isinstance(error, ContentFilterError | UserError | NoAnswer | FallbackExceptionGroup):
             return error
         if isinstance(error, ModelAPIError):

@@ -286,7 +286,7 @@ class TextPart(Data):
 
 
 class UrlPart(Data):
-    """A picture, a recording or a document that the provider fetches. `media_type` where the URL does not tell."""
+    """A picture, a recording or a document by its address. `media_type` where the URL does not tell."""
 
     type: Literal["image_url", "audio_url", "video_url", "document_url"]
     url: Annotated[str, Field(min_length=1)]

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from pydantic_ai.messages import (
     BinaryContent,
+    ImageUrl,
     ModelMessage,
     ModelRequest,
     ModelResponse,
@@ -17,6 +18,7 @@ from pydantic_ai.messages import (
     UserPromptPart,
 )
 
+from axon_port.agents.attachments import attachments
 from axon_port.agents.history import dump_history, parse_history, resumable
 from axon_port.wire import codec
 from axon_port.wire.errors import MAX_REPORTED_FAULTS, WireError
@@ -48,6 +50,32 @@ def test_messages_survive_a_frame() -> None:
 def test_an_empty_history_is_a_history() -> None:
     assert parse_history([]) == []
     assert dump_history([]).text == b"[]"
+
+
+FORCED: list[tuple[Any, Any]] = [("allow-local", True), (True, True), (False, False)]
+
+
+@pytest.mark.parametrize(("asked", "taken"), FORCED)
+def test_no_address_in_a_history_opens_our_own_network(asked: Any, taken: Any) -> None:
+    """clause: SEC-HISTORY"""
+    url = ImageUrl("http://127.0.0.1/a.png", media_type="image/png", force_download=asked)
+    messages: list[ModelMessage] = [
+        ModelRequest([UserPromptPart(["look", url])]),
+        ModelResponse([ToolCallPart("look", {}, tool_call_id="c1")]),
+        ModelRequest([ToolReturnPart("look", {"found": [{"deep": url}]}, tool_call_id="c1")]),
+    ]
+    parsed = parse_history(json.loads(dump_history(messages).text))
+    found = [one for _, one in attachments(parsed)]
+    assert [type(one) for one in found] == [ImageUrl, ImageUrl]
+    assert [one.force_download for one in found if isinstance(one, ImageUrl)] == [taken, taken]
+
+
+def test_data_that_only_looks_like_an_address_is_left_alone() -> None:
+    """clause: RUN-HISTORY, SEC-HISTORY"""
+    data = {"kind": "image-url", "url": "http://127.0.0.1/a.png", "force_download": "allow-local"}
+    messages = [ModelRequest([ToolReturnPart("look", {"row": data, "text": "allow-local"}, tool_call_id="c1")])]
+    sent = dump_history(messages)
+    assert dump_history(parse_history(json.loads(sent.text))).text == sent.text
 
 
 def test_text_that_is_no_unicode_is_replaced() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.kit import Worker, succeeded
+from tests.kit import Frame, Worker, succeeded
 from tests.kit.providers import Interface, Provider
 
 from . import asked
@@ -125,7 +125,7 @@ FETCHED: dict[Interface, list[str]] = {
     "anthropic": [],
     "google": ["image_url", "audio_url", "video_url", "document_url"],
 }
-"""Addresses that the client reads itself, to send what it finds there."""
+"""Addresses that the worker reads itself, to send what it finds there."""
 
 MEDIA_TYPES = {
     "image_url": "image/png",
@@ -133,6 +133,12 @@ MEDIA_TYPES = {
     "video_url": "video/mp4",
     "document_url": "application/pdf",
 }
+
+
+def assert_blamed(error: Frame, *place: str | int) -> None:
+    """The address at this place is wrong, and nobody else is."""
+    assert (error["error_type"], error["retryable"]) == ("InvalidCommand", False)
+    assert [fault["loc"] for fault in error["details"]] == [[*place, "url"]]
 
 
 @pytest.fixture
@@ -198,28 +204,27 @@ def test_a_part_that_the_service_has_no_form_for_is_an_error_that_will_not_pass(
 def test_an_address_inside_our_own_network_is_not_read(
     worker: Worker, server: Provider, inner: Provider, interface: Interface
 ) -> None:
-    """clause: RUN-PROMPT
+    """clause: RUN-FETCH
     fault: H64
     """
     agent, port = agent_on(worker, server), inner.origin.rpartition(":")[2]
     hosts = ("127.0.0.1", "localhost", "[::1]", "169.254.169.254", "10.0.0.1", "2130706433")
     for kind, host in product(FETCHED[interface], hosts):
         part = {"type": kind, "url": f"http://{host}:{port}/a", "media_type": MEDIA_TYPES[kind]}
-        error = worker.run(agent, [{"type": "text", "text": "look"}, part])
-        assert error["type"] == "error"
+        assert_blamed(worker.run(agent, [{"type": "text", "text": "look"}, part]), "prompt", 1)
     assert server.requests == []
 
 
 @pytest.mark.parametrize("interface", ["openai_chat", "google"])
 def test_an_address_of_another_kind_is_not_read(worker: Worker, server: Provider, interface: Interface) -> None:
-    """clause: RUN-PROMPT
+    """clause: RUN-FETCH
     fault: H64
     """
     agent = agent_on(worker, server)
     for kind, url in product(FETCHED[interface], ("file:///etc/passwd", "s3://bucket/key", "gopher://127.0.0.1/")):
         part = {"type": kind, "url": url, "media_type": MEDIA_TYPES[kind]}
         error = worker.run(agent, [{"type": "text", "text": "look"}, part])
-        assert error["type"] == "error"
+        assert_blamed(error, "prompt", 1)
         assert "root:" not in str(error)
     assert server.requests == []
 
@@ -228,12 +233,16 @@ def test_an_address_of_another_kind_is_not_read(worker: Worker, server: Provider
 def test_an_address_in_a_history_is_not_read_either(
     worker: Worker, server: Provider, inner: Provider, interface: Interface
 ) -> None:
-    """clause: RUN-HISTORY
+    """Not even where it asks for it.
+
+    clause: SEC-HISTORY, RUN-FETCH
     fault: H64
     """
     agent = agent_on(worker, server)
-    for kind in FETCHED[interface]:
-        content = [{"url": f"{inner.origin}/a", "kind": kind.replace("_", "-"), "media_type": MEDIA_TYPES[kind]}]
+    for kind, force in product(FETCHED[interface], (False, True, "allow-local")):
+        url = {"url": f"{inner.origin}/a", "kind": kind.replace("_", "-"), "media_type": MEDIA_TYPES[kind]}
+        content = [{**url, "force_download": force}]
         history = [{"kind": "request", "parts": [{"part_kind": "user-prompt", "content": content}]}]
-        assert worker.run(agent, "look", message_history=history)["type"] == "error"
+        error = worker.run(agent, "look", message_history=history)
+        assert_blamed(error, "message_history", 0, "parts", 0, "content", 0)
     assert server.requests == []
