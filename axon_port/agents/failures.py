@@ -77,7 +77,9 @@ def _named(error: BaseException) -> WireError | None:
         case ModelAPIError():
             return _api_error(error)
         case ContentFilterError():
-            return WireError("ContentFilter", _text(error))
+            # Its text would have the whole answer behind it.
+            message = shortened(error.message, MAX_MESSAGE_CHARACTERS)
+            return WireError("ContentFilter", message, details={"body": _body(error.body)} if error.body else None)
         case UsageLimitExceeded():
             return WireError("UsageLimitExceeded", _text(error))
         case UnexpectedModelBehavior():

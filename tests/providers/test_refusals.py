@@ -148,6 +148,7 @@ def test_an_answer_that_the_filter_withheld_is_an_error_of_its_own(
     server.say(text="", finish="content_filter")
     error = failed(end_of(worker, either, agent_on(worker, server)), "ContentFilter")
     assert error["retryable"] is False
+    assert "body" not in error["message"]
 
 
 def test_after_a_refusal_the_run_can_be_taken_up_again(worker: Worker, server: Provider, kind: Kind) -> None:
