@@ -103,6 +103,18 @@ class Host(Protocol):
         """Whether chunks of this kind are to be sent at all."""
         ...
 
+    def begin_answer(self) -> None:
+        """The model is asked: chunks of text, thinking and output are now those of a new answer."""
+        ...
+
+    def answer_sent(self) -> bool:
+        """Whether any of them has gone out. One that waits has not."""
+        ...
+
+    def take_back(self) -> None:
+        """The answer is given up: those that wait are dropped, unless one of them has gone out."""
+        ...
+
     def note(self, event: Happened) -> None:
         """For the counters."""
         ...

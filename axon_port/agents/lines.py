@@ -90,6 +90,10 @@ class Tap(Protocol):
 
     def begin_answer(self, parameters: ModelRequestParameters) -> None: ...
 
+    def take_back(self) -> None:
+        """The answer under way has failed: unless something of it has gone out, nothing of it ever will."""
+        ...
+
     def hear(self, event: ModelResponseStreamEvent) -> None: ...
 
     def retried(self) -> None: ...
@@ -129,6 +133,8 @@ class Line(WrapperModel):
             except Exception as error:
                 failure = self._understood(error, parameters)
                 failed.append(self._record(failure, started, time.monotonic() - clock))
+                # Before anything is decided: what waits could go out during the wait for the next attempt.
+                self._tap.take_back()
                 if len(failed) >= self._retry.attempts or self._tap.sent or not _may_pass(failure):
                     remember_attempts(failure, failures)
                     if failure is error:

@@ -34,7 +34,6 @@ class RunTap:
         self._output = output
         self._streaming = streaming
         self._step = 0
-        self._sent = False
         self._structured_text = False
         self._output_tools: frozenset[str] = frozenset()
         self._partials: dict[int, PartialOutput] = {}
@@ -49,16 +48,19 @@ class RunTap:
 
     @property
     def sent(self) -> bool:
-        return self._sent
+        return self._host.answer_sent()
 
     def begin_step(self) -> None:
         self._step += 1
 
     def begin_answer(self, parameters: ModelRequestParameters) -> None:
-        self._sent = False
+        self._host.begin_answer()
         self._structured_text = parameters.output_mode in {"native", "prompted"}
         self._output_tools = frozenset(tool.name for tool in parameters.output_tools)
         self._partials = {}
+
+    def take_back(self) -> None:
+        self._host.take_back()
 
     def refine(self, parameters: ModelRequestParameters) -> ModelRequestParameters:
         return parameters if self._output is None else self._output.refine(parameters)
@@ -68,7 +70,6 @@ class RunTap:
 
     def tell(self, kind: Any, data: Any) -> None:
         if self._host.wants(kind):
-            self._sent = True
             self._host.chunk(kind, self._step, data)
 
     def hear(self, event: ModelResponseStreamEvent) -> None:

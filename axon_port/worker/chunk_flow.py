@@ -35,6 +35,21 @@ class ChunkFlow:
         self._moved = asyncio.Event()
         self._room_asked = False
 
+    @property
+    def answer_sent(self) -> bool:
+        """Whether anything of the model's answer under way has left for the outbox."""
+        return self._queue.answer_sent
+
+    def begin_answer(self) -> None:
+        """What is added from now on is of a new answer."""
+        self._queue.begin_answer()
+        self._flush()
+
+    def take_back(self) -> None:
+        """Drop what waits of the answer under way, unless some of it has left."""
+        self._queue.take_back()
+        self._flush()
+
     def add(self, kind: str, step: int, data: Any) -> None:
         self._queue.add(kind, step, data)
         self._flush()

@@ -3,7 +3,8 @@
 No I/O: bytes of credit and of text in, chunks out. While nothing may leave, neighbouring deltas of one kind are
 joined, so that a slow parent gets fewer, longer chunks and nothing is lost; what waits is bounded by the answer.
 The end of a text that may be the beginning of a key waits for what follows it: two halves of a key in two chunks
-would be told as they are.
+would be told as they are. What waits of an answer of which nothing has left can be taken back: the model may then be
+asked again (MODEL-RETRY).
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from typing import Any, Final, Protocol, cast, runtime_checkable
 JOINED: Final = frozenset({"text", "thinking"})
 """Kinds whose data are deltas; of `output`, each a growing whole, the latest stands for those before it."""
 
+ANSWER: Final = JOINED | {"output"}
+"""Kinds that are pieces of an answer while the model gives it; the others tell of what it asked for."""
 
 _LATER: Final = (0, "", None)
 """What stands for a text that cannot leave yet."""
@@ -46,6 +49,7 @@ class _Waiting:
     pieces: list[str] = field(default_factory=list[str])
     held: Any = _NOTHING
     whole: bool = False
+    answer: int | None = None
 
 
 class Keys(Protocol):
@@ -73,6 +77,8 @@ class ChunkQueue:
         self._max = max(1, max_characters)
         self._waiting: deque[_Waiting] = deque()
         self._seq = 0
+        self._answer = 0
+        self._answer_sent = False
 
     def __bool__(self) -> bool:
         return bool(self._waiting)
@@ -82,17 +88,32 @@ class ChunkQueue:
         """How many chunks have left."""
         return self._seq
 
+    @property
+    def answer_sent(self) -> bool:
+        """Whether anything of the answer under way has left."""
+        return self._answer_sent
+
+    def begin_answer(self) -> None:
+        """What waits is of earlier answers: what comes is not joined to it."""
+        self.close_text()
+        self._answer += 1
+        self._answer_sent = False
+
+    def take_back(self) -> None:
+        """Drop what waits of the answer under way, unless some of it has left."""
+        if not self._answer_sent:
+            self._waiting = deque(one for one in self._waiting if one.answer != self._answer)
+
     def add(self, kind: str, step: int, data: Any) -> None:
         last = self._waiting[-1] if self._waiting else None
         if last is None or last.kind != kind or last.step != step or last.whole:
-            pieces = [data] if kind in JOINED else []
-            self._waiting.append(_Waiting(step, kind, data, pieces))
+            self._append(kind, step, data)
         elif kind in JOINED:
             last.pieces.append(data)
         elif kind == "output":
             last.data = data
         else:
-            self._waiting.append(_Waiting(step, kind, data))
+            self._append(kind, step, data)
 
     def grant(self, credit: int) -> None:
         """More chunks may leave. A stream without flow control has no use for it."""
@@ -111,6 +132,7 @@ class ChunkQueue:
     def ready(self) -> Iterator[Chunk]:
         """The chunks that may leave now, each at the cost of one credit."""
         while self._waiting and self.credit != 0:
+            answer = self._waiting[0].answer
             data = self._next_data()
             if data is _LATER:
                 return
@@ -121,7 +143,13 @@ class ChunkQueue:
                 self.credit -= 1
             chunk = Chunk(self._seq, step, kind, value)
             self._seq += 1
+            self._answer_sent = self._answer_sent or answer == self._answer
             yield chunk
+
+    def _append(self, kind: str, step: int, data: Any) -> None:
+        pieces = [data] if kind in JOINED else []
+        answer = self._answer if kind in ANSWER else None
+        self._waiting.append(_Waiting(step, kind, data, pieces, answer=answer))
 
     def _next_data(self) -> tuple[int, str, Any] | None:
         first = self._waiting[0]

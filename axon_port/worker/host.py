@@ -40,6 +40,15 @@ class RunHost:
     def chunk(self, kind: ChunkKind, step: int, data: Any) -> None:
         self.chunks.add(kind, step, data)
 
+    def begin_answer(self) -> None:
+        self.chunks.begin_answer()
+
+    def answer_sent(self) -> bool:
+        return self.chunks.answer_sent
+
+    def take_back(self) -> None:
+        self.chunks.take_back()
+
     def note(self, event: Happened) -> None:
         stats = self._services.stats
         match event.what:

@@ -159,6 +159,15 @@ class Desk:
     def wants(self, kind: ChunkKind) -> bool:
         return False
 
+    def begin_answer(self) -> None:
+        """Nothing of an answer is heard here."""
+
+    def answer_sent(self) -> bool:
+        return False
+
+    def take_back(self) -> None:
+        """Nothing waits."""
+
     def note(self, event: Happened) -> None:
         assert event.seconds >= 0
         self.happened.append(event.what)

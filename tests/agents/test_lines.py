@@ -55,6 +55,7 @@ class Ear:
         self.answers = 0
         self.retries = 0
         self.heard: list[str] = []
+        self.waits: list[str] = []
 
     def begin_answer(self, parameters: ModelRequestParameters) -> None:
         self.answers += 1
@@ -62,10 +63,18 @@ class Ear:
 
     def hear(self, event: ModelResponseStreamEvent) -> None:
         if isinstance(event, PartStartEvent) and isinstance(event.part, TextPart):
-            self.heard.append(event.part.content)
+            self._hear(event.part.content)
         elif isinstance(event, PartDeltaEvent) and isinstance(event.delta, TextPartDelta):
-            self.heard.append(event.delta.content_delta)
+            self._hear(event.delta.content_delta)
         self.sent = self.tells
+
+    def _hear(self, text: str) -> None:
+        self.heard.append(text)
+        self.waits.append(text)
+
+    def take_back(self) -> None:
+        if not self.sent:
+            self.waits.clear()
 
     def retried(self) -> None:
         self.retries += 1
@@ -262,6 +271,28 @@ def test_an_answer_that_nobody_was_told_of_is_asked_for_again() -> None:
     tap.tells = False
     assert text(answer(model, tap, retry=THRICE)) == "whole"
     assert tap.retries == 1
+
+
+def test_an_answer_is_taken_back_before_the_wait_for_the_next() -> None:
+    """Credit that comes during the wait must not send it. clause: MODEL-RETRY"""
+    tap, model = Ear(), ToldModel(["half", BUSY], ["whole"])
+    tap.tells = False
+    during: list[list[str]] = []
+
+    def retried() -> None:
+        during.append(list(tap.waits))
+
+    tap.retried = retried
+    answer(model, tap, retry=THRICE)
+    assert (during, tap.waits) == ([[]], ["whole"])
+
+
+def test_an_answer_is_taken_back_before_the_next_model_is_asked() -> None:
+    """clause: MODEL-LIST"""
+    tap = Ear()
+    tap.tells = False
+    assert text(chained(tap, ToldModel(["half", BUSY], name="first"), told("whole", name="second"))) == "whole"
+    assert tap.waits == ["whole"]
 
 
 @pytest.fixture

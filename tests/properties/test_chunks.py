@@ -1,33 +1,54 @@
-"""The chunk queue against a model: nothing lost, nothing out of order, no credit overdrawn."""
+"""The chunk queue against a model: nothing lost, nothing out of order, no credit overdrawn.
 
+What leaves is of answers that were not given up, and no chunk is of two answers.
+"""
+
+from collections.abc import Iterable
+from itertools import accumulate
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from axon_port.worker.chunks import Chunk, ChunkQueue
+from axon_port.worker.chunks import ANSWER, Chunk, ChunkQueue
 
 from .profile import bounded
 
 KINDS = st.sampled_from(["text", "thinking", "tool_call", "tool_return"])
 JOINED = ("text", "thinking")
 
+Item = tuple[int, str, Any]
+"""Step, kind and data."""
+
+
+class Suspicious:
+    """Knows no key, but takes a `0` at the end of a text for the beginning of one."""
+
+    def text(self, text: str) -> str:
+        return text
+
+    def begun(self, text: str) -> int:
+        return int(text.endswith("0"))
+
 
 class ChunkMachine(RuleBasedStateMachine):
-    """Adds, grants and takes at random. `given` holds what went in, `taken` what came out."""
+    """Adds, grants and takes at random. `put` holds what went in and was not given up, `taken` what came out."""
 
-    @initialize(credit=st.one_of(st.none(), st.integers(0, 3)), most=st.integers(1, 6))
-    def start(self, credit: int | None, most: int) -> None:
-        self.queue = ChunkQueue(credit, most)
+    @initialize(credit=st.one_of(st.none(), st.integers(0, 3)), most=st.integers(1, 6), suspicious=st.booleans())
+    def start(self, credit: int | None, most: int, suspicious: bool) -> None:
+        self.queue = ChunkQueue(credit, most, Suspicious() if suspicious else None)
+        self.suspicious = suspicious
         self.most = most
         self.granted = credit
         self.step = 1
-        self.put: list[tuple[int, str, Any]] = []
+        self.put: list[Item] = []
+        self.earlier = 0
+        self.begins: list[int] = []
         self.taken: list[Chunk] = []
         self.numbers = 0
 
-    @rule(kind=KINDS, text=st.text(max_size=9))
+    @rule(kind=KINDS, text=st.text(st.characters() | st.just("0"), min_size=1, max_size=9))
     def add(self, kind: str, text: str) -> None:
         self.numbers += 1
         data: Any = text if kind in JOINED else {"n": self.numbers}
@@ -37,6 +58,23 @@ class ChunkMachine(RuleBasedStateMachine):
     @rule()
     def next_step(self) -> None:
         self.step += 1
+
+    @rule()
+    def begin_answer(self) -> None:
+        self.queue.begin_answer()
+        self.earlier = len(self.put)
+        self.begins.append(len(atoms(self.put)))
+
+    @rule()
+    def give_up(self) -> None:
+        if not self.answer_is_sent():
+            self.put[self.earlier :] = [item for item in self.put[self.earlier :] if item[1] not in ANSWER]
+        self.queue.take_back()
+
+    def answer_is_sent(self) -> bool:
+        """What was taken is the beginning of what was put: whether it reaches into the answer under way."""
+        before = len(atoms(self.put[: self.earlier]))
+        return any(kind in ANSWER for _, kind, _ in atoms(map(item_of, self.taken))[before:])
 
     @rule(credit=st.integers(0, 4))
     def grant(self, credit: int) -> None:
@@ -61,7 +99,25 @@ class ChunkMachine(RuleBasedStateMachine):
     @rule()
     def take_all(self) -> None:
         self.taken.extend(self.queue.ready())
-        assert not self.queue or self.queue.credit == 0
+        assert not self.queue or self.queue.credit == 0 or self.suspicious
+
+    @invariant()
+    def an_answer_is_sent_with_its_first_chunk(self) -> None:
+        if hasattr(self, "taken"):
+            assert self.queue.answer_sent == self.answer_is_sent()
+
+    @invariant()
+    def what_was_taken_is_the_beginning_of_what_was_put(self) -> None:
+        if hasattr(self, "taken"):
+            taken = atoms(map(item_of, self.taken))
+            assert taken == atoms(self.put)[: len(taken)]
+
+    @invariant()
+    def no_chunk_is_of_two_answers(self) -> None:
+        if hasattr(self, "taken"):
+            ends = list(accumulate(len(atoms([item_of(chunk)])) for chunk in self.taken))
+            inside = {begin for begin in self.begins if 0 < begin < max(ends, default=0)}
+            assert inside <= set(ends)
 
     @invariant()
     def seq_has_no_gap(self) -> None:
@@ -82,21 +138,20 @@ class ChunkMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         if not hasattr(self, "taken"):
             return
+        self.queue.close_text()
         self.queue.unlimit()
         self.taken.extend(self.queue.ready())
         assert not self.queue
-        assert runs((chunk.step, chunk.kind, chunk.data) for chunk in self.taken) == runs(self.put)
+        assert atoms(map(item_of, self.taken)) == atoms(self.put)
 
 
-def runs(items: Any) -> list[tuple[int, str, Any]]:
-    """Neighbouring deltas of one kind and step as one: what a reader makes of them."""
-    found: list[tuple[int, str, Any]] = []
-    for step, kind, data in items:
-        if kind in JOINED and found and found[-1][:2] == (step, kind):
-            found[-1] = (step, kind, found[-1][2] + data)
-        else:
-            found.append((step, kind, data))
-    return [item for item in found if item[2] != ""]
+def item_of(chunk: Chunk) -> Item:
+    return chunk.step, chunk.kind, chunk.data
+
+
+def atoms(items: Iterable[Item]) -> list[Item]:
+    """Deltas letter by letter, so that it does not matter how they were joined and split."""
+    return [(step, kind, piece) for step, kind, data in items for piece in (list(data) if kind in JOINED else [data])]
 
 
 TestChunks = ChunkMachine.TestCase

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.kit import Worker, failed, succeeded, texts
+from tests.kit import Frame, Worker, failed, succeeded, texts
 from tests.kit.providers import Provider
 
 from .scenes import (
@@ -16,6 +16,7 @@ from .scenes import (
     Fault,
     Kind,
     agent_on,
+    chunks_of,
     end_of,
     endpoint,
     first_chunk,
@@ -44,6 +45,32 @@ PASSING: dict[str, Fault] = {
     "no finish": lambda server: server.no_finish(text=TEXT),
 }
 """Failures after which the same request may succeed."""
+
+BROKEN_OFF: dict[str, Fault] = {
+    "no finish": lambda server: server.no_finish(text="half"),
+    "reset": lambda server: server.cut(after=FIRST_TEXT[server.interface], text="half"),
+}
+"""Failures of a stream of which something has come."""
+
+
+def paid(worker: Worker, run: Any) -> list[Frame]:
+    """All frames of a stream that has had no credit until now."""
+    assert not [frame for frame in worker.frames if frame["type"] == "chunk" and frame["id"] == run]
+    worker.send({"type": "credit", "id": run, "n": 1000})
+    return worker.collect(run)
+
+
+def assert_only(frames: list[Frame], *expected: tuple[int, str, Any]) -> None:
+    """The chunks, neighbouring texts joined, are these and are counted from 0."""
+    chunks = chunks_of(frames)
+    assert [seq for seq, *_ in chunks] == list(range(len(chunks)))
+    found: list[tuple[int, str, Any]] = []
+    for _, step, kind, data in chunks:
+        if kind == "text" and found and found[-1][:2] == (step, kind):
+            found[-1] = (step, kind, found[-1][2] + data)
+        else:
+            found.append((step, kind, data))
+    assert found == list(expected)
 
 
 # ---------------------------------------------------------------- retry
@@ -140,6 +167,66 @@ def test_a_stream_of_which_no_chunk_was_wanted_is_tried_again(worker: Worker, se
     server.say(text="whole")
     frames = worker.collect(worker.start_stream(agent_on(worker, server, retry=AT_ONCE), events=[]))
     assert succeeded(frames[-1])["result"] == "whole"
+
+
+@pytest.mark.parametrize("fault", BROKEN_OFF.values(), ids=BROKEN_OFF)
+def test_an_answer_that_breaks_off_while_its_chunks_wait_is_tried_again(
+    worker: Worker, server: Provider, fault: Fault
+) -> None:
+    """clause: MODEL-RETRY, STREAM-CREDIT, STREAM-SEQ"""
+    fault(server)
+    fault(server)
+    server.say(text=TEXT)
+    run = worker.start_stream(agent_on(worker, server, retry=AT_ONCE), credit=0)
+    server.wait_for_request(2)
+    frames = paid(worker, run)
+    answer = succeeded(frames[-1])
+    assert (answer["result"], len(failed_attempts(answer["messages"]))) == (TEXT, 2)
+    assert_only(frames, (1, "text", TEXT))
+
+
+def test_chunks_of_an_earlier_step_that_wait_outlive_an_attempt(worker: Worker, server: Provider) -> None:
+    """clause: MODEL-RETRY, STREAM-CREDIT, STREAM-SEQ"""
+    server.say(text="I look.", tool_calls=lookup_calls("a"))
+    server.no_finish(text="half")
+    server.say(text="done")
+    agent = agent_on(worker, server, tools=[LOOKUP], retry=AT_ONCE)
+    run = worker.start_stream(agent, credit=0, events=["text", "tool_call", "tool_return"])
+    call = worker.wait_for("tool_call", of=run)
+    worker.answer(call, result=1)
+    server.wait_for_request(2)
+    frames = paid(worker, run)
+    assert succeeded(frames[-1])["result"] == "done"
+    called = {"name": "lookup", "args": {"q": "a"}, "call_id": call["call_id"]}
+    returned = {"name": "lookup", "content": 1, "call_id": call["call_id"]}
+    assert_only(
+        frames, (1, "text", "I look."), (1, "tool_call", called), (1, "tool_return", returned), (2, "text", "done")
+    )
+
+
+def test_after_the_one_chunk_that_credit_let_out_there_is_no_further_attempt(worker: Worker, server: Provider) -> None:
+    """clause: MODEL-RETRY, STREAM-CREDIT"""
+    server.stall(after=FIRST_TEXT[server.interface], text=TEXT)
+    run = worker.start_stream(agent_on(worker, server, retry=AT_ONCE), credit=1)
+    assert TEXT.startswith(first_chunk(worker, run))
+    server.close()
+    failed(worker.terminal(run), "ModelConnectionError")
+    assert len(server.requests) == 1
+
+
+def test_a_structured_result_that_waits_begins_anew_with_each_attempt(worker: Worker, server: Provider) -> None:
+    """clause: MODEL-RETRY, STREAM-OUTPUT"""
+    schema = {"type": "object", "properties": {"city": {"type": "string"}}}
+    server.no_finish(tool_calls=[{"name": "final_result", "args": {"city": "Paris"}}])
+    server.say(tool_calls=[{"name": "final_result", "args": {"city": "Oslo"}}])
+    agent = agent_on(worker, server, output_schema=schema, retry=AT_ONCE)
+    run = worker.start_stream(agent, credit=0, events=["output"])
+    server.wait_for_request(1)
+    frames = paid(worker, run)
+    assert succeeded(frames[-1])["result"] == {"city": "Oslo"}
+    chunks = chunks_of(frames)
+    assert chunks[-1][3] == {"city": "Oslo"}
+    assert "Par" not in str(chunks)
 
 
 def test_the_service_says_how_long_to_wait_and_wins_when_it_is_less(
@@ -296,6 +383,22 @@ def test_a_list_does_not_move_on_after_the_first_chunk(worker: Worker, server: P
     server.close()
     failed(worker.terminal(run), "ModelConnectionError")
     assert second.requests == []
+
+
+@pytest.mark.parametrize("fault", BROKEN_OFF.values(), ids=BROKEN_OFF)
+def test_a_list_moves_on_from_an_answer_that_breaks_off_while_its_chunks_wait(
+    worker: Worker, server: Provider, second: Provider, fault: Fault
+) -> None:
+    """clause: MODEL-LIST, STREAM-CREDIT, STREAM-SEQ"""
+    server.say(text="I look.", tool_calls=lookup_calls("a"))
+    fault(server)
+    second.say(text=TEXT)
+    run = worker.start_stream(listed(worker, server, second, tools=[LOOKUP]), credit=0)
+    worker.answer(worker.wait_for("tool_call", of=run), result=1)
+    second.wait_for_request()
+    frames = paid(worker, run)
+    assert succeeded(frames[-1])["result"] == TEXT
+    assert_only(frames, (1, "text", "I look."), (2, "text", TEXT))
 
 
 def test_a_list_does_not_move_on_from_an_answer_that_cannot_be_used(

@@ -201,6 +201,110 @@ def test_a_delta_of_nothing_is_no_reason_for_another_chunk() -> None:
     assert data(queue) == ["ab"]
 
 
+# ---------------------------------------------------------------- an answer that is given up
+
+
+def after_an_earlier_step(*, credit: int) -> ChunkQueue:
+    """A queue in which an earlier step waits, and half of an answer."""
+    queue = ChunkQueue(credit, LONG)
+    queue.begin_answer()
+    queue.add("text", 1, "I look.")
+    queue.add("tool_call", 1, {"call_id": "1"})
+    queue.add("tool_return", 1, {"call_id": "1"})
+    queue.begin_answer()
+    queue.add("thinking", 2, "hm")
+    queue.add("text", 2, "ha")
+    queue.add("text", 2, "lf")
+    return queue
+
+
+def test_an_answer_that_waits_is_not_sent() -> None:
+    """clause: MODEL-RETRY"""
+    queue = after_an_earlier_step(credit=3)
+    assert len(taken(queue)) == 3
+    assert not queue.answer_sent, "those were of an earlier step"
+    queue.grant(1)
+    assert data(queue) == ["hm"]
+    assert queue.answer_sent
+    queue.begin_answer()
+    assert not queue.answer_sent
+
+
+@pytest.mark.parametrize("credit", range(4))
+def test_an_answer_that_is_given_up_leaves_nothing_and_what_came_before_it_stays(credit: int) -> None:
+    """clause: MODEL-RETRY, STREAM-SEQ"""
+    queue = after_an_earlier_step(credit=credit)
+    chunks = taken(queue)
+    queue.take_back()
+    queue.take_back()
+    queue.begin_answer()
+    queue.add("text", 2, "whole")
+    queue.unlimit()
+    assert chunks + taken(queue) == [
+        Chunk(0, 1, "text", "I look."),
+        Chunk(1, 1, "tool_call", {"call_id": "1"}),
+        Chunk(2, 1, "tool_return", {"call_id": "1"}),
+        Chunk(3, 2, "text", "whole"),
+    ]
+
+
+def test_an_answer_of_which_something_was_sent_is_not_taken_back() -> None:
+    """clause: MODEL-RETRY"""
+    queue = after_an_earlier_step(credit=4)
+    assert data(queue)[-1] == "hm"
+    queue.take_back()
+    queue.unlimit()
+    assert data(queue) == ["half"]
+
+
+def test_a_part_of_a_text_that_was_split_is_sent_too() -> None:
+    """clause: MODEL-RETRY, STREAM-SPLIT"""
+    queue = ChunkQueue(1, 4)
+    queue.begin_answer()
+    queue.add("text", 1, "012345")
+    assert data(queue) == ["0123"]
+    queue.take_back()
+    queue.unlimit()
+    assert data(queue) == ["45"]
+
+
+@pytest.mark.parametrize("kind", ["text", "thinking", "output"])
+def test_two_answers_of_one_step_are_never_joined(kind: str) -> None:
+    """clause: STREAM-JOIN"""
+    queue = ChunkQueue(0, LONG)
+    for piece in ("a", "b"):
+        queue.begin_answer()
+        queue.add(kind, 1, piece)
+    queue.take_back()
+    queue.add(kind, 1, "c")
+    queue.unlimit()
+    assert data(queue) == ["a", "c"]
+
+
+def test_what_a_tool_of_an_earlier_step_gives_meanwhile_is_not_taken_back() -> None:
+    """An agent written in Python may ask the run's model from inside a tool."""
+    queue = ChunkQueue(0, LONG)
+    queue.begin_answer()
+    queue.add("text", 1, "half")
+    queue.add("tool_return", 1, {"call_id": "1"})
+    queue.take_back()
+    queue.grant(1)
+    assert taken(queue) == [Chunk(0, 1, "tool_return", {"call_id": "1"})]
+    assert not queue.answer_sent
+
+
+def test_a_growing_value_that_is_given_up_is_not_told() -> None:
+    """clause: MODEL-RETRY, STREAM-OUTPUT"""
+    queue, half, whole = ChunkQueue(0, LONG), Whole(), Whole()
+    half.now, whole.now = {"city": "Par"}, {"city": "Oslo"}
+    for value in (half, whole):
+        queue.take_back()
+        queue.begin_answer()
+        queue.add("output", 1, value)
+    queue.unlimit()
+    assert taken(queue) == [Chunk(0, 1, "output", {"city": "Oslo"})]
+
+
 # ---------------------------------------------------------------- keys in two halves
 
 KEY = "sk-secret-0123456789"
@@ -285,3 +389,27 @@ def test_a_growing_value_that_ends_like_a_key_waits_until_it_has_grown() -> None
     queue.close_text()
     assert data(queue) == [{"a": "tasks"}]
     assert not queue
+
+
+def test_what_begins_like_a_key_is_dropped_with_the_answer_that_is_given_up() -> None:
+    """clause: SEC-KEYS, MODEL-RETRY"""
+    queue = with_key()
+    queue.begin_answer()
+    queue.add("text", 1, KEY[:5])
+    assert data(queue) == []
+    assert not queue.answer_sent
+    queue.take_back()
+    queue.begin_answer()
+    queue.add("text", 1, f"{KEY[5:]}, not a key")
+    assert taken(queue) == [Chunk(0, 1, "text", f"{KEY[5:]}, not a key")]
+
+
+def test_what_begins_like_a_key_is_not_kept_for_another_answer() -> None:
+    """clause: SEC-KEYS"""
+    queue = with_key()
+    queue.begin_answer()
+    queue.add("text", 1, "tasks")
+    assert data(queue) == ["task"]
+    queue.begin_answer()
+    assert data(queue) == ["s"]
+    assert not queue.answer_sent
