@@ -14,7 +14,12 @@ import anyio
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 from pydantic_ai._utils import get_function_type_hints  # pyright: ignore[reportPrivateImportUsage]
-from pydantic_ai.agent.spec import load_capability_from_nested_spec
+from pydantic_ai.agent.spec import (
+    CapabilitySpecContext,
+    capability_spec_context,
+    get_capability_registry,
+    load_capability_from_nested_spec,
+)
 from pydantic_ai.capabilities import CAPABILITY_TYPES, MCP, AbstractCapability
 from pydantic_ai.tools import RunContext, ToolDefinition
 from pydantic_ai.toolsets import AbstractToolset
@@ -29,8 +34,18 @@ MCP_STDIO: Final = "MCP:stdio"
 APPROVAL_FIELD: Final = "requires_approval"
 """Ours, beside pydantic-ai's arguments of an MCP server: true, or the names of its tools that a person must allow."""
 
+INIT_TIMEOUT_FIELD: Final = "init_timeout_ms"
+"""Ours as well: how long an MCP server may take to start and to say what it is."""
+
+INIT_TIMEOUT_MS: Final = 30_000
+"""Where nothing is said: pydantic-ai's 5 s are too few for a server that is downloaded, or starts on a busy machine."""
+
+MAX_INIT_TIMEOUT_MS: Final = 86_400_000
+
 CLOSE_SECONDS: Final = 2.0
 """How long a server may take to end itself before it is left to the end of the worker."""
+
+_OUR_FIELDS: Final = frozenset({APPROVAL_FIELD, INIT_TIMEOUT_FIELD})
 
 _SCRIPTS: Final = (".py", ".js")
 
@@ -71,8 +86,6 @@ def _build(spec: Capability) -> AbstractCapability[Any]:
         known = ", ".join(capability_names())
         raise WireError("InvalidAgent", f"there is no capability {name[:256]!r}: there are {known}")
     try:
-        if name == "MCP" and isinstance(arguments, dict) and APPROVAL_FIELD in arguments:
-            return _with_approval(cast("dict[str, Any]", arguments))
         return _load(name, arguments)
     except Exception as error:  # noqa: BLE001  foreign code, and arguments it may not have expected
         raise WireError("InvalidAgent", f"capability {name}: {error or type(error).__name__}") from None
@@ -89,7 +102,51 @@ def _load(name: str, arguments: Any) -> AbstractCapability[Any]:
     given = cast("dict[str, Any]", arguments) if isinstance(arguments, dict) else {}
     for field, value in given.items():
         _check_type(field, value, hints.get(field))
-    return load_capability_from_nested_spec(name if arguments is None else {name: arguments})
+    # Those inside its arguments are made by the same function.
+    context = CapabilitySpecContext(get_capability_registry(), _made)
+    token = capability_spec_context.set(context)
+    try:
+        return load_capability_from_nested_spec(name if arguments is None else {name: arguments})
+    finally:
+        capability_spec_context.reset(token)
+
+
+def _made(
+    kind: type[AbstractCapability[Any]], args: tuple[Any, ...], arguments: dict[str, Any]
+) -> AbstractCapability[Any]:
+    if not issubclass(kind, MCP):
+        return kind.from_spec(*args, **arguments)
+    theirs = {field: value for field, value in arguments.items() if field not in _OUR_FIELDS}
+    init_timeout_ms = _init_timeout_ms(arguments.get(INIT_TIMEOUT_FIELD))
+    server: MCP[Any] = kind.from_spec(*args, **theirs)
+    _give_time(server, init_timeout_ms, arguments.get("id"))
+    return _with_approval(server, arguments.get(APPROVAL_FIELD, False))
+
+
+def _init_timeout_ms(wanted: Any) -> int:
+    if wanted is None:
+        return INIT_TIMEOUT_MS
+    if not isinstance(wanted, int) or isinstance(wanted, bool) or not 1 <= wanted <= MAX_INIT_TIMEOUT_MS:
+        raise ValueError(f"{INIT_TIMEOUT_FIELD}: an integer from 1 to {MAX_INIT_TIMEOUT_MS} is expected")
+    return wanted
+
+
+def _give_time(server: MCP[Any], init_timeout_ms: int, given_id: str | None) -> None:
+    """Let the worker's own connection to a server take so long. The provider's own (`native`) is not ours."""
+    local = server.local
+    if not isinstance(local, AbstractToolset):
+        return
+    from pydantic_ai.mcp import MCPToolset  # which `server` has imported: it takes longer than all the rest
+
+    if isinstance(local, MCPToolset):
+        # Over the same transport, so that address and headers stay what pydantic-ai has made of the arguments.
+        server.local = MCPToolset[Any](
+            local.client.transport,
+            # What is derived from an address is derived again: telemetry tells it from an id that somebody chose.
+            id=given_id,
+            include_instructions=local.include_instructions,
+            init_timeout=init_timeout_ms / 1000,
+        )
 
 
 def _check_type(field: str, value: Any, hint: Any) -> None:
@@ -106,14 +163,12 @@ def _check_type(field: str, value: Any, hint: Any) -> None:
         raise ValueError(f"{field}: {error.errors()[0]['msg']}") from None
 
 
-def _with_approval(arguments: dict[str, Any]) -> AbstractCapability[Any]:
-    wanted = arguments[APPROVAL_FIELD]
+def _with_approval(server: MCP[Any], wanted: Any) -> MCP[Any]:
     if not isinstance(wanted, bool) and not _is_texts(wanted):
         raise TypeError(f"{APPROVAL_FIELD}: true, false or a list of tool names is expected")
-    server = _load("MCP", {key: value for key, value in arguments.items() if key != APPROVAL_FIELD})
     if wanted is False:
         return server
-    return _Approved(cast("MCP[Any]", server), None if wanted is True else frozenset(cast("list[str]", wanted)))
+    return _Approved(server, None if wanted is True else frozenset(cast("list[str]", wanted)))
 
 
 def _is_texts(value: Any) -> bool:
