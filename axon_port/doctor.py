@@ -262,6 +262,9 @@ async def _served() -> Mapping[str, Any]:
 def _endpoints(configured: Mapping[str, str], given: Sequence[str], ask: bool) -> Iterator[Check]:
     for url in given:
         yield _endpoint(url, url)
+    if ask and not configured:
+        text = f"the environment names none: not one of {', '.join(ENDPOINTS)} is set"
+        yield Check("endpoint", "note", text, {"variables": list(ENDPOINTS)})
     for name, url in configured.items():
         if ask:
             yield _endpoint(url, name)

@@ -241,6 +241,36 @@ def test_endpoints_of_the_environment_are_asked_only_on_demand(address: str, mon
         assert "OLLAMA_BASE_URL" in check["text"]
 
 
+@pytest.mark.usefixtures("one_check")
+@pytest.mark.parametrize("given", [False, True], ids=["none given", "one given"])
+def test_where_the_environment_names_no_endpoint_it_says_so(
+    address: str, monkeypatch: pytest.MonkeyPatch, given: bool
+) -> None:
+    """clause: SHELL-DOCTOR"""
+    for name in ENDPOINTS:
+        monkeypatch.delenv(name, raising=False)
+    said = f"the environment names none: not one of {', '.join(ENDPOINTS)} is set"
+    for as_json in (False, True):
+        out = io.StringIO()
+        doctor(out, as_json=as_json, modules=[], endpoints=[address] * given, ask_endpoints=True)
+        if as_json:
+            checks = [check for check in json.loads(out.getvalue())["checks"] if check["name"] == "endpoint"]
+            assert [check["status"] for check in checks] == ["ok"] * given + ["note"]
+            assert (checks[-1]["text"], checks[-1]["data"]) == (said, {"variables": list(ENDPOINTS)})
+        else:
+            assert f"note    endpoint      {said}" in out.getvalue().splitlines()
+
+
+@pytest.mark.usefixtures("one_check")
+def test_of_endpoints_that_nobody_asked_for_there_is_no_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    """clause: SHELL-DOCTOR"""
+    for name in ENDPOINTS:
+        monkeypatch.delenv(name, raising=False)
+    out = io.StringIO()
+    doctor(out, as_json=True, modules=[], endpoints=[], ask_endpoints=False)
+    assert "endpoint" not in by_name(json.loads(out.getvalue()))
+
+
 SOURCES = "".join(path.read_text() for path in (Path(pydantic_ai.__file__).parent / "providers").glob("*.py"))
 
 
