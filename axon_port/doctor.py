@@ -190,11 +190,15 @@ def _telemetry(environment: Mapping[str, str]) -> Check:
     if plan.complaints:
         return Check("telemetry", "note", "; ".join(plan.complaints), data)
     if not plan.exports:
-        have = "is there" if installed else f"is missing ({INSTALL})"
-        return Check("telemetry", "ok", f"nobody asks for it (OTEL_EXPORTER_OTLP_ENDPOINT); the extra {have}", data)
+        have = "is there" if installed else f"is missing: {INSTALL}"
+        return Check(
+            "telemetry", "ok", f"nobody asks for it (OTEL_EXPORTER_OTLP_ENDPOINT); the extra otel {have}", data
+        )
     going = ", ".join(f"{signal} to {place or 'no http or https URL'}" for signal, place in places.items())
     if not installed or None in places.values():
-        return Check("telemetry", "note", going if installed else f"{going}: the extra is missing, {INSTALL}", data)
+        return Check(
+            "telemetry", "note", going if installed else f"{going}: the extra otel is missing: {INSTALL}", data
+        )
     return Check("telemetry", "ok", f"{going}, {'with' if plan.content else 'without'} prompts and answers", data)
 
 

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 Signal = Literal["TRACES", "METRICS"]
 
-INSTALL: Final = "pip install 'axon-port[otel]'"
+INSTALL: Final = "pip install '.[otel]' in axon-port's checkout, or pip install pydantic-ai, which has it too"
+"""No package index has axon-port. What the extra names is also among what pydantic-ai's full package depends on."""
 
 CONTENT: Final = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 """The conventions' own switch for prompts, answers, and the arguments and results of tools."""
@@ -79,7 +80,11 @@ def start(environment: Mapping[str, str], redactor: Redactor, figures: Callable[
         from axon_port.worker.telemetry import Export
     except ImportError as error:
         missing = error.name or "a package"
-        _logger.warning("the OTEL_ variables ask for telemetry, and %s is missing: %s", missing, INSTALL)
+        _logger.warning(
+            "the OTEL_ variables ask for telemetry, and %s is missing, which the extra otel brings: %s",
+            missing,
+            INSTALL,
+        )
         return None
     try:
         return Export(plan, redactor, figures())

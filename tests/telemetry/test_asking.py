@@ -102,7 +102,8 @@ def test_where_the_extra_is_missing_a_warning_says_what_to_install(tmp_path: Pat
             succeeded(worker.run(worker.agent([{"text": "hello"}])))
         (log,) = telemetry_logs(worker)
         assert log["level"] == "warning"
-        assert "pip install 'axon-port[otel]'" in log["message"]
+        assert f"{missing} is missing" in log["message"]
+        assert "the extra otel brings: pip install '.[otel]' in axon-port's checkout" in log["message"]
         assert collector.bodies == []
 
 
