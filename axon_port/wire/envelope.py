@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Final, NamedTuple, cast
 
+from axon_port.wire import codec
 from axon_port.wire.codec import NumberLost, Payload, glance
 from axon_port.wire.errors import WireError, invalid_command
 
@@ -35,6 +36,8 @@ ANSWERS: Final = frozenset({"tool_result", "approval", "credit"})
 
 MAX_ID_LENGTH: Final = 256
 
+MAX_ID_BYTES: Final = 6 * MAX_ID_LENGTH + 2
+"""Of an id as JSON, where each character is one that has to be escaped. `id_bytes` of this much refuses none."""
 
 _PING: Final = b'"ping"'
 _PING_BYTES: Final = 4096
@@ -62,7 +65,7 @@ class Refused(Exception):
         self.about = about or {}
 
 
-def ping_id(payload: Payload) -> Id | None:
+def ping_id(payload: Payload, id_bytes: int = MAX_ID_BYTES) -> Id | None:
     """The id of a ping that has nothing else, or None for any other frame, which is to be read with more care."""
     if len(payload) > _PING_BYTES or _PING not in payload:
         return None
@@ -70,15 +73,18 @@ def ping_id(payload: Payload) -> Id | None:
     if not isinstance(value, dict):
         return None
     fields = cast("dict[str, object]", value)
-    return readable_id(fields) if len(fields) == 2 and fields.get("type") == "ping" else None
+    return readable_id(fields, id_bytes) if len(fields) == 2 and fields.get("type") == "ping" else None
 
 
-def open_envelope(value: object) -> Envelope:
-    """The type and the id of a decoded frame. Raises `Refused`."""
+def open_envelope(value: object, id_bytes: int = MAX_ID_BYTES) -> Envelope:
+    """The type and the id of a decoded frame. Raises `Refused`.
+
+    An id that takes more than `id_bytes` as JSON is none: no frame could carry it back.
+    """
     if not isinstance(value, dict):
         raise Refused(WireError("InvalidCommand", "a command is a JSON object with `type` and `id`"), None)
     fields = cast("dict[str, Any]", value)
-    frame_id = readable_id(fields)
+    frame_id = readable_id(fields, id_bytes)
     kind = fields.get("type")
     if not isinstance(kind, str):
         raise Refused(invalid_command(["type"], "a command needs a `type`, a string", "missing"), frame_id)
@@ -88,14 +94,15 @@ def open_envelope(value: object) -> Envelope:
         raise Refused(error, frame_id)
     if frame_id is None:
         message = "a command needs an `id`: a string of 1 to 256 characters or a 64-bit signed integer"
-        raise Refused(invalid_command(["id"], message, "id"), None)
+        bound = "" if id_bytes >= MAX_ID_BYTES else f", of at most {id_bytes} bytes as JSON (--max-frame-bytes)"
+        raise Refused(invalid_command(["id"], message + bound, "id"), None)
     return Envelope(kind, frame_id, fields)
 
 
-def number_lost(error: NumberLost) -> Refused:
+def number_lost(error: NumberLost, id_bytes: int = MAX_ID_BYTES) -> Refused:
     """What becomes of a command with a number that cannot be kept."""
     refusal = WireError("InvalidCommand", str(error))
-    frame_id = readable_id(error.value)
+    frame_id = readable_id(error.value, id_bytes)
     value = error.value
     if isinstance(value, dict):
         fields = cast("dict[str, Any]", value)
@@ -114,13 +121,17 @@ def about_answer(fields: dict[str, Any], run_id: Id | None) -> dict[str, Any]:
     return about
 
 
-def readable_id(value: object) -> Id | None:
+def readable_id(value: object, id_bytes: int = MAX_ID_BYTES) -> Id | None:
     """The id of a decoded frame, or None where there is none that could be sent back."""
     if not isinstance(value, dict):
         return None
     found: object = cast("dict[str, object]", value).get("id")
     if isinstance(found, str):
-        return found if 1 <= len(found) <= MAX_ID_LENGTH else None
+        return found if 1 <= len(found) <= MAX_ID_LENGTH and _takes_at_most(id_bytes, found) else None
     if isinstance(found, int) and not isinstance(found, bool):
         return found if -(2**63) <= found < 2**63 else None
     return None
+
+
+def _takes_at_most(id_bytes: int, text: str) -> bool:
+    return id_bytes >= MAX_ID_BYTES or len(codec.encode(text)) <= id_bytes

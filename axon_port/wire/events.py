@@ -27,6 +27,14 @@ MAX_DETAILS_BYTES: Final = 65_536
 """Of an error's `details` as JSON. Longer ones are cut to a preview, as text."""
 
 
+BESIDE_ID_BYTES: Final = 192
+"""Of each frame, for what stands beside its id: the least that an error, a chunk, a log or a `tool_cancel` shrinks to.
+
+An id that leaves less than this cannot be sent back (envelope.py). The least `--max-frame-bytes` leaves room for every
+id of 256 plain characters; from 1730 on there is room for any id.
+"""
+
+
 class Limits(TypedDict):
     max_frame_bytes: int
     max_inflight: int

@@ -106,7 +106,13 @@ class ChunkFlow:
         payload = codec.encode(frame)
         if len(payload) <= self._max_frame_bytes:
             return payload
-        return codec.encode({**frame, "data": _omitted(chunk.data, len(payload))})
+        data = _omitted(chunk.data, len(payload))
+        payload = codec.encode({**frame, "data": data})
+        # A model can call a tool by any name.
+        while len(payload) > self._max_frame_bytes and len(data.get("name", "")) > 1:
+            data["name"] = data["name"][: len(data["name"]) // 2]
+            payload = codec.encode({**frame, "data": data})
+        return payload
 
 
 def _omitted(data: Any, length: int) -> dict[str, Any]:

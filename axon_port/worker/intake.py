@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from axon_port.wire import codec
 from axon_port.wire.envelope import ANSWERS, Envelope, Refused, number_lost, open_envelope, ping_id
 from axon_port.wire.errors import WireError
-from axon_port.wire.events import error_frame
+from axon_port.wire.events import BESIDE_ID_BYTES, error_frame
 from axon_port.wire.framing import FramingLost, Oversize
 from axon_port.worker.exchanges import Exchange, Exchanges, Id
 
@@ -144,6 +144,7 @@ class Intake:
         recorder: Recorder | None = None,
     ) -> None:
         self._exchanges = exchanges
+        self._id_bytes = exchanges.max_frame_bytes - BESIDE_ID_BYTES
         self._inbox = inbox
         self._pong = pong
         self._on_ended = on_ended
@@ -191,7 +192,7 @@ class Intake:
         """In order. Pings that follow one another are answered together: what they are told is written once."""
         pings: list[Id] = []
         for frame in frames:
-            if isinstance(frame, bytes | bytearray) and (frame_id := ping_id(frame)) is not None:
+            if isinstance(frame, bytes | bytearray) and (frame_id := ping_id(frame, self._id_bytes)) is not None:
                 pings.append(frame_id)
                 if self._recorder is not None:
                     self._recorder.heard(frame)
@@ -253,12 +254,12 @@ class Intake:
             return
         except codec.NumberLost as error:
             self._unreadable(len(payload))
-            self._refuse(number_lost(error))
+            self._refuse(number_lost(error, self._id_bytes))
             return
         if self._recorder is not None:
             self._recorder.heard(payload)
         try:
-            envelope = open_envelope(value)
+            envelope = open_envelope(value, self._id_bytes)
         except Refused as refused:
             self._refuse(refused)
             return

@@ -160,6 +160,11 @@ class LogSink:
         while len(payload) > room and len(frame["message"]) > 1:
             frame["message"] = frame["message"][: len(frame["message"]) // 2]
             payload = _encoded(frame)
+        if len(payload) > room and frame.pop("agent_id", None) is not None:
+            payload = _encoded(frame)
+        while len(payload) > room and len(frame["logger"]) > 1:
+            frame["logger"] = frame["logger"][: len(frame["logger"]) // 2]
+            payload = _encoded(frame)
         return payload
 
     def _has_room(self) -> bool:

@@ -485,6 +485,21 @@ def test_messages_that_make_an_error_too_long_are_left_out(small: Worker) -> Non
 LONG_ID = "i" * 256
 
 
+@pytest.mark.parametrize("limit", [512, 1024, 1730])
+def test_a_ping_with_any_id_is_answered_in_a_frame_that_fits(limit: int) -> None:
+    """clause: ENV-ID-BYTES, FRAME-OUT"""
+    longest = min(256, (limit - 192 - 2) // 6)
+    with Worker("--max-frame-bytes", str(limit)) as worker:
+        for taken in (LONG_ID, "\x01" * longest):
+            worker.send({"type": "ping", "id": taken})
+            assert worker.terminal(taken)["id"] == taken
+        if longest < 256:
+            worker.send_raw(encode({"type": "ping", "id": "\x01" * (longest + 1)}))
+            error = failed(worker.wait_for("error"), "InvalidCommand")
+            assert error["id"] is None
+        assert worker.longest_frame <= limit
+
+
 def test_a_chunk_that_only_its_id_makes_too_long_is_split(small: Worker) -> None:
     """clause: STREAM-SPLIT"""
     command = {"type": "create_agent", "id": 1, "agent_id": "a", "model": {"script": [says("")]}}

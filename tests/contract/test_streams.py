@@ -328,6 +328,19 @@ def test_at_the_end_of_input_a_stream_goes_on_as_with_unlimited_credit() -> None
         assert worker.wait_for("goodbye")["reason"] == "eof"
 
 
+@pytest.mark.parametrize("frame_id", ["x" * 256, "\x01" * 53, 7], ids=["long", "escaped", "number"])
+def test_a_call_by_a_name_too_long_for_a_chunk_is_told_by_its_beginning(frame_id: str | int) -> None:
+    """clause: STREAM-OMITTED, ENV-ID-BYTES"""
+    with Worker("--max-frame-bytes", "512") as worker:
+        agent = worker.agent([calls("n" * 200), says("done")])
+        worker.send({"type": "stream", "id": frame_id, "agent_id": agent, "prompt": "go", "events": ["tool_call"]})
+        frames = worker.collect(frame_id)
+        names = [frame["data"]["name"] for frame in frames if frame["type"] == "chunk"]
+        assert names
+        assert all(name and name + "n" * (200 - len(name)) == "n" * 200 for name in names)
+        assert worker.longest_frame <= 512
+
+
 def test_a_tool_return_too_long_for_a_chunk_is_told_without_its_content() -> None:
     """clause: STREAM-OMITTED"""
     limit = 2048

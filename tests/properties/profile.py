@@ -26,6 +26,19 @@ INTEGERS = st.one_of(
     st.integers(),
     st.sampled_from([2**53, 2**53 + 1, 2**63 - 1, 2**63, -(2**63), -(2**63) - 1, 2**64 - 1, 2**64, 10**400]),
 )
+ESCAPED = st.characters(max_codepoint=0x1F)
+"""Characters that take up to six bytes as JSON."""
+
+ESCAPED_OR_NOT = st.one_of(ESCAPED, st.characters(exclude_categories=["Cs"]))
+
+
+def _repeated(text: str, times: int) -> str:
+    return (text * times)[:256]
+
+
+LONG_IDS = st.builds(_repeated, st.text(ESCAPED_OR_NOT, min_size=1, max_size=8), st.integers(1, 256))
+"""Legal ids, most of them long."""
+
 IDS = st.one_of(st.integers(-(2**63), 2**63 - 1), st.text(min_size=1, max_size=256))
 
 

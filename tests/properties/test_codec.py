@@ -7,14 +7,17 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from axon_port.cli import MIN_FRAME_BYTES
 from axon_port.wire import codec
 from axon_port.wire.codec import JsonText, NotJson, NumberLost, clean_text
+from axon_port.wire.envelope import MAX_ID_BYTES, readable_id
 from axon_port.wire.errors import ERROR_TYPES, ErrorType, WireError
-from axon_port.wire.events import encode_terminal, error_frame, result_frame
+from axon_port.wire.events import BESIDE_ID_BYTES, encode_terminal, error_frame, result_frame
+from axon_port.worker.exchanges import last_words
 from axon_port.worker.redaction import Redactor
 from tests.kit.frames import loads
 
-from .profile import ANY_TEXT, IDS, INTEGERS, UNICODE, bounded, json_values
+from .profile import ANY_TEXT, IDS, INTEGERS, LONG_IDS, UNICODE, bounded, json_values
 
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
 EXACT = json_values(UNICODE, FINITE)
@@ -109,6 +112,37 @@ def test_an_error_always_leaves_as_one_frame_that_fits(kind: ErrorType, text: st
     assert len(payload) <= 1024
     frame = loads(payload)
     assert (frame["id"], frame["error_type"]) == (1, kind)
+
+
+EVERY_LIMIT = st.integers(MIN_FRAME_BYTES, MAX_ID_BYTES + BESIDE_ID_BYTES + 1)
+"""All limits with which an id can be too long, and one more."""
+
+
+@bounded(700)
+@given(st.one_of(LONG_IDS, IDS), EVERY_LIMIT, st.sampled_from(ERROR_TYPES), ANY_TEXT, HOSTILE)
+def test_an_id_that_is_taken_always_comes_back_in_a_frame_that_fits(
+    frame_id: Any, limit: int, kind: ErrorType, text: str, value: Any
+) -> None:
+    """clause: ENV-ID-BYTES, FRAME-OUT"""
+    if readable_id({"id": frame_id}, limit - BESIDE_ID_BYTES) is None:
+        assert len(codec.encode(frame_id)) > limit - BESIDE_ID_BYTES
+        return
+    error = WireError(kind, text * 300, details=value, retry_after_ms=2**63 - 1)
+    extra: dict[str, Any] = {"agent_id": frame_id, "usage": {"requests": 1}, "messages": [value, "x" * limit]}
+    for frame in (error_frame(frame_id, error, **extra), result_frame(frame_id, value, **extra)):
+        payload = encode_terminal(frame, limit)
+        assert len(payload) <= limit
+        assert loads(payload)["id"] == frame_id
+    assert len(last_words(frame_id)) <= limit
+    assert len(encode_terminal(error_frame(None, error, run_id=frame_id, call_id="9"), limit)) <= limit
+
+
+@bounded(300)
+@given(st.one_of(LONG_IDS, IDS))
+def test_no_id_is_too_long_for_a_frame_of_common_length(frame_id: Any) -> None:
+    """clause: ENV-ID, ENV-ID-BYTES"""
+    assert readable_id({"id": frame_id}, MAX_ID_BYTES) == frame_id
+    assert len(codec.encode(frame_id)) <= MAX_ID_BYTES
 
 
 @bounded(300)

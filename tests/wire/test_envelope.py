@@ -6,7 +6,17 @@ import pytest
 
 from axon_port.wire import codec
 from axon_port.wire.commands import COMMANDS
-from axon_port.wire.envelope import ANSWERS, EXCHANGES, Envelope, Refused, open_envelope, readable_id
+from axon_port.wire.envelope import (
+    ANSWERS,
+    EXCHANGES,
+    MAX_ID_BYTES,
+    Envelope,
+    Refused,
+    number_lost,
+    open_envelope,
+    ping_id,
+    readable_id,
+)
 
 from .feeds import framed_every_way
 
@@ -52,6 +62,42 @@ def test_an_id_that_cannot_be_used_is_answered_with_null(frame_id: object) -> No
     assert refused.id is None
     assert (refused.error.error_type, refused.error.message) == ("InvalidCommand", NEEDS_ID)
     assert refused.error.details == [{"loc": ["id"], "msg": NEEDS_ID.removeprefix("id: "), "type": "id"}]
+
+
+WIDE = "\x01" * 100
+"""An id of 602 bytes."""
+
+
+@pytest.mark.parametrize("kind", ["ping", "run", "credit", "nothing", None])
+def test_an_id_that_no_frame_could_carry_back_is_none(kind: object) -> None:
+    """clause: ENV-ID-BYTES"""
+    value = {"type": kind, "id": WIDE}
+    with pytest.raises(Refused) as caught:
+        open_envelope(value, 601)
+    assert caught.value.id is None
+    if kind in EXCHANGES | ANSWERS:
+        assert caught.value.error.message == f"{NEEDS_ID}, of at most 601 bytes as JSON (--max-frame-bytes)"
+        assert open_envelope(value, 602).id == WIDE
+
+
+def test_a_number_that_is_lost_is_answered_with_an_id_only_if_that_fits() -> None:
+    """clause: ENV-ID-BYTES, JSON-DECIMALS"""
+    lost = codec.NumberLost("a number", {"type": "credit", "id": WIDE, "n": 1})
+    assert (number_lost(lost, 601).about, number_lost(lost, 602).about) == ({}, {"run_id": WIDE})
+    lost = codec.NumberLost("a number", {"type": "run", "id": WIDE})
+    assert (number_lost(lost, 601).id, number_lost(lost, 602).id) == (None, WIDE)
+
+
+def test_a_ping_is_one_only_with_an_id_that_fits() -> None:
+    """clause: ENV-ID-BYTES"""
+    payload = codec.encode({"type": "ping", "id": WIDE})
+    assert (ping_id(payload, 601), ping_id(payload, 602)) == (None, WIDE)
+    assert ping_id(codec.encode({"type": "ping", "id": 2**63 - 1}), 320) == 2**63 - 1
+
+
+def test_the_bound_of_ids_is_what_their_characters_can_take() -> None:
+    assert len(codec.encode("\x01" * 256)) == MAX_ID_BYTES
+    assert max(len(codec.encode(chr(code))) for code in range(0x11_0000)) == len(codec.encode("\x01"))
 
 
 @pytest.mark.parametrize("value", [[], [{"type": "ping", "id": 1}], 1, "text", None, True, 1.5])

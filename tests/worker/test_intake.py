@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 
 import pytest
 
+from axon_port.wire.events import BESIDE_ID_BYTES
 from axon_port.wire.framing import FramingLost, Oversize
 from axon_port.worker import intake as intakes
 from axon_port.worker.exchanges import Exchange
@@ -92,6 +93,23 @@ def test_a_ping_is_answered_here() -> None:
     assert desk.frames == [{"type": "result", "id": 1, "result": PONG}]
     assert desk.items() == []
     assert (desk.intake.pings, desk.intake.frames_in) == (1, 1)
+
+
+@pytest.mark.parametrize("limit", [512, 1024, 1729, 1730])
+@pytest.mark.parametrize("kind", ["ping", "run", "nothing", "credit", 5])
+@pytest.mark.parametrize("frame_id", ["\x01" * 160, "\x01" * 256, "\N{GRINNING FACE}" * 256, "x" * 256], ids=len)
+def test_whatever_the_id_is_no_answer_is_longer_than_a_frame(limit: int, kind: object, frame_id: str) -> None:
+    """clause: ENV-ID-BYTES, FRAME-OUT"""
+    desk = FrontDesk(limit)
+    desk.send(*[{"type": kind, "id": frame_id}] * 3)
+    for item in desk.items():
+        assert isinstance(item, Received)
+        if item.exchange is not None:
+            item.exchange.succeed("x" * limit)
+    assert all(len(payload) <= limit for payload in desk.outbox.payloads)
+    carried = len(json.dumps(frame_id, ensure_ascii=False).encode()) <= limit - BESIDE_ID_BYTES
+    answers = 0 if kind == "credit" and carried else 3
+    assert len(desk.frames) == answers
 
 
 def test_a_ping_with_a_wrong_field_goes_where_fields_are_checked() -> None:
@@ -338,7 +356,7 @@ def test_a_fault_of_ours_in_a_frame_does_not_deafen_the_worker(
 ) -> None:
     """clause: ERR-INTERNAL"""
 
-    def fails(_value: object) -> NoReturn:
+    def fails(*_arguments: object) -> NoReturn:
         raise RuntimeError("a secret of ours")
 
     caplog.set_level(logging.DEBUG, "axon_port")

@@ -183,6 +183,17 @@ def test_a_log_is_never_longer_than_a_frame(limit: int) -> None:
     assert max(map(len, sink.outbox.payloads)) <= limit
 
 
+def test_a_log_with_the_longest_names_fits_into_the_shortest_frame() -> None:
+    """clause: FRAME-OUT"""
+    sink = Sink(max_frame_bytes=512)
+    tag = RunTag(sink.exchange("\x01" * 53), "\x01" * 256)
+    sink.sink.write("critical", "logger" * 500, "\x01" * 8000, fields={"f": 1}, traceback="t" * 9000, tag=tag)
+    (frame,) = sink.frames
+    assert (frame["id"], "agent_id" in frame) == ("\x01" * 53, False)
+    assert "logger".startswith(frame["logger"][:6])
+    assert len(sink.outbox.payloads[0]) <= 512
+
+
 @pytest.mark.parametrize("line", [b"x" * LINE_BYTES, b'"' * LINE_BYTES, b"\x01" * LINE_BYTES, b"\xff" * LINE_BYTES])
 def test_a_printed_line_makes_frames_of_at_most_64_kib(line: bytes) -> None:
     """clause: LOG-LINES"""
