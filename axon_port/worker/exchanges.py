@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 from axon_port.wire import codec
 from axon_port.wire.errors import WireError
@@ -154,8 +154,15 @@ class Exchanges:
     def terminal(self, frame: Frame, otherwise: bytes) -> bytes:
         """The payload of a last frame, or `otherwise`: a command that was read is always answered."""
         try:
-            return self.redactor.payload(encode_terminal(frame, self.max_frame_bytes))
+            return self._fitting(frame)
         except Exception:
             with contextlib.suppress(Exception):  # logging is writing too
                 _logger.exception("an answer could not be written")
             return otherwise
+
+    def _fitting(self, frame: Frame) -> bytes:
+        payload = self.redactor.payload(encode_terminal(frame, self.max_frame_bytes))
+        if len(payload) <= self.max_frame_bytes:
+            return payload
+        # What stands in the place of a short key is longer than the key.
+        return encode_terminal(cast("Frame", codec.decode(payload)), self.max_frame_bytes)

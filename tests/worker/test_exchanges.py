@@ -220,6 +220,21 @@ def test_an_answer_without_an_exchange_is_sent_though_there_is_no_memory_for_it(
     ]
 
 
+def test_an_answer_that_grows_by_what_stands_for_a_key_still_fits() -> None:
+    """clause: FRAME-OUT"""
+    outbox, redactor = MemoryOutbox(), Redactor({})
+    redactor.learn("12345678")
+    exchanges = Exchanges(outbox, redactor, 1024)
+    exchange = exchanges.claim("r", "run")
+    assert exchange is not None
+    exchange.succeed("12345678" * 120)
+    (payload,) = outbox.payloads
+    assert len(payload) <= 1024
+    assert b"12345678" not in payload
+    (frame,) = outbox.frames
+    assert (frame["id"], frame["error_type"]) == ("r", "ResultTooLarge")
+
+
 def test_answers_that_there_is_no_memory_to_make_are_sent_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     """clause: JSON-OUT-NONE"""
     exchanges, outbox = table()
