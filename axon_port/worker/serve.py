@@ -360,9 +360,9 @@ def serve(options: Options) -> NoReturn:
 def _new_loop() -> asyncio.AbstractEventLoop:
     import asyncio
 
-    from axon_port.worker.selector import Selector
+    from axon_port.worker.loop import Loop
 
-    loop = asyncio.SelectorEventLoop(Selector())
+    loop = Loop()
     # asyncio leaves it to whoever makes a loop; some libraries ask for the thread's where none need be running.
     asyncio.set_event_loop(loop)
     return loop

@@ -15,7 +15,7 @@ from tests.kit import Worker
 from .rig import run_async
 
 PROMPT = "x" * 4_000_000
-RUNS = 100
+RUNS = 60
 
 
 @pytest.fixture
