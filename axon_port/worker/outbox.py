@@ -129,7 +129,9 @@ class Outbox:
             try:
                 self._add(payloads, frames)
             finally:
-                self._settle()
+                self._changing = False
+            if self._late:
+                self._take_late()
         if self.broken:
             self._announce_broken()
 
@@ -138,22 +140,21 @@ class Outbox:
         self._changing = True
 
     def _end_change(self) -> None:
+        self._changing = False
         try:
-            self._settle()
+            if self._late:
+                self._take_late()
         finally:
             self.lock.release()
 
-    def _settle(self) -> None:
-        """The change is whole: take what was put from inside."""
-        try:
-            while self._late:
-                self._add(*self._late.popleft())
-        finally:
-            self._changing = False
-        # Until now a finalizer left its frames there.
-        if self._late:
+    def _take_late(self) -> None:
+        """The change is whole: what was put from inside has its turn."""
+        while self._late:
             self._changing = True
-            self._settle()
+            try:
+                self._add(*self._late.popleft())
+            finally:
+                self._changing = False
 
     def _add(self, payloads: Sequence[bytes], frames: list[bytes]) -> None:
         if self.broken:
