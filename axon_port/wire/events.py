@@ -5,7 +5,7 @@ Frames are plain dicts of these shapes: the hot path builds and encodes them wit
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, Literal, NotRequired, TypedDict
 
 from axon_port.wire import codec
@@ -174,6 +174,14 @@ def shortened(text: str, limit: int) -> str:
     if len(text) <= limit:
         return text
     return f"{text[:limit]}{CUT}{len(text) - limit}{CUT_END}"
+
+
+def halved(payload: bytes, texts: dict[str, Any], field: str, room: int, encode: Callable[[], bytes]) -> bytes:
+    """`payload`, or what `encode` makes when `texts[field]` was halved until it fits, or is one character."""
+    while len(payload) > room and len(texts.get(field, "")) > 1:
+        texts[field] = texts[field][: len(texts[field]) // 2]
+        payload = encode()
+    return payload
 
 
 def encode_terminal(frame: Frame, max_frame_bytes: int) -> bytes:

@@ -6,6 +6,7 @@ import asyncio
 from typing import Any, Final
 
 from axon_port.wire import codec, commands
+from axon_port.wire.events import halved
 from axon_port.worker.chunks import Chunk, ChunkQueue
 from axon_port.worker.exchanges import Exchange
 from axon_port.worker.outbox import Outbox, call_on
@@ -107,12 +108,9 @@ class ChunkFlow:
         if len(payload) <= self._max_frame_bytes:
             return payload
         data = _omitted(chunk.data, len(payload))
-        payload = codec.encode({**frame, "data": data})
+        emptied = {**frame, "data": data}
         # A model can call a tool by any name.
-        while len(payload) > self._max_frame_bytes and len(data.get("name", "")) > 1:
-            data["name"] = data["name"][: len(data["name"]) // 2]
-            payload = codec.encode({**frame, "data": data})
-        return payload
+        return halved(codec.encode(emptied), data, "name", self._max_frame_bytes, lambda: codec.encode(emptied))
 
 
 def _omitted(data: Any, length: int) -> dict[str, Any]:

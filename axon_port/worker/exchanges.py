@@ -59,7 +59,7 @@ class Exchange:
     def send(self, payload: bytes) -> bool:
         """Send an encoded frame with this id that is not the last. False, and nothing sent, after the last one."""
         payload = self._table.redactor.payload(payload)
-        with self._table.outbox.lock:
+        with self._table.lock:
             if self._open:
                 self._table.outbox.put(payload)
             return self._open
@@ -67,7 +67,7 @@ class Exchange:
     def settle(self, frame: Frame) -> bool:
         """Send the terminal frame and free the id. False, and nothing sent, where that was done already."""
         payload = self._table.terminal(frame, self._last_words)
-        with self._table.outbox.lock:
+        with self._table.lock:
             if not self._open:
                 return False
             # Closed first: what a finalizer says while the frame is put is not to come behind it.
@@ -119,14 +119,13 @@ class Exchanges:
         The ids that are in use get nothing; they are returned.
         """
         with self.lock:
-            free = [frame_id for frame_id in frame_ids if frame_id not in self._open]
+            in_use = [frame_id for frame_id in frame_ids if frame_id in self._open]
+            free = [frame_id for frame_id in frame_ids if frame_id not in self._open] if in_use else frame_ids
             try:
                 self.outbox.put_all(self._answers(free, result))
             except MemoryError:
                 self.outbox.put_all([last_words(frame_id) for frame_id in free])
-            if len(free) == len(frame_ids):
-                return []
-            return [frame_id for frame_id in frame_ids if frame_id in self._open]
+            return in_use
 
     def _answers(self, frame_ids: Sequence[Id], result: Any) -> list[bytes]:
         end = result_end(result)

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from axon_port.wire import codec
-from axon_port.wire.events import MAX_MESSAGE_CHARACTERS, shortened
+from axon_port.wire.events import MAX_MESSAGE_CHARACTERS, halved, shortened
 from axon_port.worker.exchanges import Exchange, Exchanges
 from axon_port.worker.redaction import Redactor
 
@@ -157,15 +157,10 @@ class LogSink:
         for field in ("fields", "traceback"):
             if len(payload) > room and frame.pop(field, None) is not None:
                 payload = _encoded(frame)
-        while len(payload) > room and len(frame["message"]) > 1:
-            frame["message"] = frame["message"][: len(frame["message"]) // 2]
-            payload = _encoded(frame)
+        payload = halved(payload, frame, "message", room, lambda: _encoded(frame))
         if len(payload) > room and frame.pop("agent_id", None) is not None:
             payload = _encoded(frame)
-        while len(payload) > room and len(frame["logger"]) > 1:
-            frame["logger"] = frame["logger"][: len(frame["logger"]) // 2]
-            payload = _encoded(frame)
-        return payload
+        return halved(payload, frame, "logger", room, lambda: _encoded(frame))
 
     def _has_room(self) -> bool:
         """Whether one more log may leave; one that may not is counted, one that may tells of those before it."""

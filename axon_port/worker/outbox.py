@@ -122,16 +122,10 @@ class Outbox:
         """Send frames one behind the other, or, where there is no memory for them (`MemoryError`), none."""
         frames = list(map(encode_frame, payloads))
         with self.lock:
+            self._late.append((payloads, frames))
             if self._changing:
-                self._late.append((payloads, frames))
                 return
-            self._changing = True
-            try:
-                self._add(payloads, frames)
-            finally:
-                self._changing = False
-            if self._late:
-                self._take_late()
+            self._take_late()
         if self.broken:
             self._announce_broken()
 
@@ -142,13 +136,12 @@ class Outbox:
     def _end_change(self) -> None:
         self._changing = False
         try:
-            if self._late:
-                self._take_late()
+            self._take_late()
         finally:
             self.lock.release()
 
     def _take_late(self) -> None:
-        """The change is whole: what was put from inside has its turn."""
+        """No change is under way: what was put has its turn, and what is put from inside that."""
         while self._late:
             self._changing = True
             try:
