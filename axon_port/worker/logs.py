@@ -87,13 +87,23 @@ class LogSink:
         self._redactor = redactor
         self._bucket = Bucket()
         self._unreported = 0
+        self._governs = False
         self.dropped = 0
         self.level = LEVELS[level]
         os.register_at_fork(after_in_child=self._fall_silent)
 
     def set_level(self, level: str) -> None:
-        """From now on, for our own frames and for Python's logging."""
+        """From now on, for our own frames and, where they come from it, for Python's logging."""
         self.level = LEVELS[level]
+        if self._governs:
+            self._set_python_s()
+
+    def govern(self) -> None:
+        """Python's logging sends here from now on, and is as loud as this is."""
+        self._governs = True
+        self._set_python_s()
+
+    def _set_python_s(self) -> None:
         logging.getLogger().setLevel(self.level)
         for name in _CHATTY:
             logging.getLogger(name).setLevel(self.level if self.level <= logging.DEBUG else max(self.level, 30))
@@ -243,7 +253,7 @@ def install(sink: LogSink) -> None:
     logging.captureWarnings(True)
     root = logging.getLogger()
     root.handlers[:] = [FrameHandler(sink)]
-    sink.set_level(_level_name(sink.level))
+    sink.govern()
 
 
 def _read_some(fd: int) -> bytes:

@@ -350,6 +350,13 @@ def test_a_record_of_a_run_knows_it(logger: tuple[logging.Logger, Sink]) -> None
     assert "id" not in outside
 
 
+def test_a_sink_that_python_s_logging_does_not_go_to_leaves_it_alone() -> None:
+    root = logging.getLogger()
+    before = root.level, logging.getLogger("httpx").level
+    Sink("info").sink.set_level("critical")
+    assert (root.level, logging.getLogger("httpx").level) == before
+
+
 def test_installing_sends_logging_and_warnings_to_the_sink() -> None:
     """clause: LOG-RECORDS"""
     root = logging.getLogger()
