@@ -86,12 +86,13 @@ def decode(payload: Payload) -> object:
     return value
 
 
-def glance(payload: Payload) -> object:
-    """As `decode`, by the other parser, which loses digits and refuses with None: for looking whether it is a ping."""
+def glance(payload: Payload) -> dict[str, Any] | None:
+    """As `decode`, by the other parser, which loses digits: for looking whether it is a ping. None for no object."""
     try:
-        return orjson.loads(payload)
+        value = orjson.loads(payload)
     except (ValueError, MemoryError):
         return None
+    return value if isinstance(value, dict) else None  # pyright: ignore[reportUnknownVariableType]
 
 
 def encode(value: object) -> bytes:

@@ -69,11 +69,10 @@ def ping_id(payload: Payload, id_bytes: int = MAX_ID_BYTES) -> Id | None:
     """The id of a ping that has nothing else, or None for any other frame, which is to be read with more care."""
     if len(payload) > _PING_BYTES or _PING not in payload:
         return None
-    value = glance(payload)
-    if not isinstance(value, dict):
+    fields = glance(payload)
+    if fields is None or len(fields) != 2 or fields.get("type") != "ping":
         return None
-    fields = cast("dict[str, object]", value)
-    return readable_id(fields, id_bytes) if len(fields) == 2 and fields.get("type") == "ping" else None
+    return readable_id(fields, id_bytes)
 
 
 def open_envelope(value: object, id_bytes: int = MAX_ID_BYTES) -> Envelope:
@@ -121,17 +120,15 @@ def about_answer(fields: dict[str, Any], run_id: Id | None) -> dict[str, Any]:
     return about
 
 
-def readable_id(value: object, id_bytes: int = MAX_ID_BYTES) -> Id | None:
+def readable_id(value: Any, id_bytes: int = MAX_ID_BYTES) -> Id | None:
     """The id of a decoded frame, or None where there is none that could be sent back."""
     if not isinstance(value, dict):
         return None
-    found: object = cast("dict[str, object]", value).get("id")
+    fields: dict[str, Any] = value  # pyright: ignore[reportUnknownVariableType]
+    found = fields.get("id")
     if isinstance(found, str):
-        return found if 1 <= len(found) <= MAX_ID_LENGTH and _takes_at_most(id_bytes, found) else None
+        fits = 1 <= len(found) <= MAX_ID_LENGTH and (id_bytes >= MAX_ID_BYTES or len(codec.encode(found)) <= id_bytes)
+        return found if fits else None
     if isinstance(found, int) and not isinstance(found, bool):
         return found if -(2**63) <= found < 2**63 else None
     return None
-
-
-def _takes_at_most(id_bytes: int, text: str) -> bool:
-    return id_bytes >= MAX_ID_BYTES or len(codec.encode(text)) <= id_bytes

@@ -5,7 +5,7 @@ Frames are plain dicts of these shapes: the hot path builds and encodes them wit
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Literal, NotRequired, TypedDict
 
 from axon_port.wire import codec
@@ -159,14 +159,10 @@ def result_frame(frame_id: Id, result: Any, **extra: Any) -> dict[str, Any]:
     return {"type": "result", "id": frame_id, "result": result, **extra}
 
 
-def result_end(result: Any) -> bytes:
-    """What `result` frames that differ in their id only have in common; see `result_payload`."""
-    return b',"result":%b}' % codec.encode(result)
-
-
-def result_payload(frame_id: Id, end: bytes) -> bytes:
-    """The payload of a `result` frame without other fields, with an end made by `result_end`."""
-    return b'{"type":"result","id":%b%b' % (codec.encode(frame_id), end)
+def result_payloads(frame_ids: Sequence[Id], result: Any) -> list[bytes]:
+    """The payloads of `result` frames that differ in their id only: what they have in common is encoded once."""
+    end = codec.encode(result)
+    return [b'{"type":"result","id":%b,"result":%b}' % (codec.encode(frame_id), end) for frame_id in frame_ids]
 
 
 def shortened(text: str, limit: int) -> str:

@@ -6,7 +6,6 @@ expects them (PROTOCOL.md, FRAME-*). This module knows lengths and bytes, not JS
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -44,8 +43,8 @@ class FramingLost:
 class FrameDecoder:
     """Cuts a byte stream into payloads, however it was split.
 
-    `receive` yields a `bytearray` or `bytes` for each whole payload, in order, and `Oversize` or `FramingLost` as
-    soon as a length says so. It raises nothing. Memory: at most one partial frame, grown as its bytes arrive, so
+    `receive` gives a `bytearray` or `bytes` for each whole payload, in order, and `Oversize` or `FramingLost` as soon
+    as a length says so. It raises nothing. Memory: at most one partial frame, grown as its bytes arrive, so
     that a length alone allocates nothing.
     """
 
@@ -55,8 +54,9 @@ class FrameDecoder:
         self._skip = 0
         self._lost = False
 
-    def receive(self, data: bytes) -> Iterator[bytes | bytearray | Oversize | FramingLost]:
-        """Yield what `data` completes. Consume the iterator wholly before the next call."""
+    def receive(self, data: bytes) -> list[bytes | bytearray | Oversize | FramingLost]:
+        """What `data` completes."""
+        found: list[bytes | bytearray | Oversize | FramingLost] = []
         position = 0
         end = len(data)
         while position < end and not self._lost:
@@ -68,24 +68,24 @@ class FrameDecoder:
             if self._partial:
                 position += self._extend_partial(data, position)
                 if (event := self._take_partial()) is not None:
-                    yield event
-                continue
-            if end - position < HEADER_BYTES:
-                self._partial += data[position:]
-                return
-            header = data[position : position + HEADER_BYTES]
-            length = int.from_bytes(header, "big")
-            if length > self._max:
-                position += HEADER_BYTES
-                yield self._refuse(header, length)
+                    found.append(event)
                 continue
             body = position + HEADER_BYTES
+            if end < body:
+                self._partial += data[position:]
+                break
+            length = int.from_bytes(data[position:body], "big")
+            if length > self._max:
+                found.append(self._refuse(data[position:body], length))
+                position = body
+                continue
             if end - body < length:
                 self._partial += data[position:]
-                return
+                break
             position = body + length
             if length:
-                yield data[body:position]
+                found.append(data[body:position])
+        return found
 
     @property
     def inside_frame(self) -> bool:

@@ -52,6 +52,9 @@ class ChunkFlow:
         self._flush()
 
     def add(self, kind: str, step: int, data: Any) -> None:
+        if self._outbox.has_room and (chunk := self._queue.pass_on(kind, step, data)) is not None:
+            self._send(chunk)
+            return
         self._queue.add(kind, step, data)
         self._flush()
 
@@ -83,7 +86,7 @@ class ChunkFlow:
         outbox = self._outbox
         ready = self._queue.ready()
         while outbox.has_room and (chunk := next(ready, None)) is not None:
-            self._exchange.send(self._payload(chunk))
+            self._send(chunk)
         if not self._queue:
             self._moved.set()
         elif not outbox.has_room and not self._room_asked:
@@ -94,6 +97,9 @@ class ChunkFlow:
     def _roomy(self) -> None:
         self._room_asked = False
         self._flush()
+
+    def _send(self, chunk: Chunk) -> None:
+        self._exchange.send(self._payload(chunk), soon=True)
 
     def _payload(self, chunk: Chunk) -> bytes:
         frame = {

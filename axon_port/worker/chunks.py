@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol, cast, runtime_checkable
+from typing import Any, Final, NamedTuple, Protocol, cast, runtime_checkable
 
 JOINED: Final = frozenset({"text", "thinking"})
 """Kinds whose data are deltas; of `output`, each a growing whole, the latest stands for those before it."""
@@ -33,8 +33,7 @@ class Growing(Protocol):
     def value(self) -> tuple[bool, Any]: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Chunk:
+class Chunk(NamedTuple):
     seq: int
     step: int
     kind: str
@@ -115,6 +114,15 @@ class ChunkQueue:
         else:
             self._append(kind, step, data)
 
+    def pass_on(self, kind: str, step: int, data: Any) -> Chunk | None:
+        """The chunk of a delta that may leave as it came; None, and nothing done, where it is to be added."""
+        if self._waiting or self.credit == 0 or kind not in JOINED:
+            return None
+        text = self._keys.text(data)
+        if not text or len(text) > self._max or self._keys.begun(text):
+            return None
+        return self._leaving(step, kind, text, self._answer)
+
     def grant(self, credit: int) -> None:
         """More chunks may leave. A stream without flow control has no use for it."""
         if self.credit is not None:
@@ -138,13 +146,15 @@ class ChunkQueue:
                 return
             if data is None:
                 continue
-            step, kind, value = data
-            if self.credit is not None:
-                self.credit -= 1
-            chunk = Chunk(self._seq, step, kind, value)
-            self._seq += 1
-            self._answer_sent = self._answer_sent or answer == self._answer
-            yield chunk
+            yield self._leaving(*data, answer)
+
+    def _leaving(self, step: int, kind: str, data: Any, answer: int | None) -> Chunk:
+        if self.credit is not None:
+            self.credit -= 1
+        chunk = Chunk(self._seq, step, kind, data)
+        self._seq += 1
+        self._answer_sent = self._answer_sent or answer == self._answer
+        return chunk
 
     def _append(self, kind: str, step: int, data: Any) -> None:
         pieces = [data] if kind in JOINED else []

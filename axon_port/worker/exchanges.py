@@ -15,7 +15,7 @@ from typing import Any, cast
 
 from axon_port.wire import codec
 from axon_port.wire.errors import WireError
-from axon_port.wire.events import Frame, encode_terminal, error_frame, result_end, result_frame, result_payload
+from axon_port.wire.events import Frame, encode_terminal, error_frame, result_frame, result_payloads
 from axon_port.worker.outbox import Outbox
 from axon_port.worker.redaction import Redactor
 
@@ -56,12 +56,16 @@ class Exchange:
         """What takes keys out of texts."""
         return self._table.redactor
 
-    def send(self, payload: bytes) -> bool:
-        """Send an encoded frame with this id that is not the last. False, and nothing sent, after the last one."""
+    def send(self, payload: bytes, *, soon: bool = False) -> bool:
+        """Send an encoded frame with this id that is not the last. False, and nothing sent, after the last one.
+
+        `soon`: see `Outbox.put_all`.
+        """
         payload = self._table.redactor.payload(payload)
-        with self._table.lock:
+        outbox = self._table.outbox
+        with outbox.lock:
             if self._open:
-                self._table.outbox.put(payload)
+                outbox.put_all((payload,), soon=soon)
             return self._open
 
     def settle(self, frame: Frame) -> bool:
@@ -118,9 +122,12 @@ class Exchanges:
 
         The ids that are in use get nothing; they are returned.
         """
-        with self.lock:
-            in_use = [frame_id for frame_id in frame_ids if frame_id in self._open]
-            free = [frame_id for frame_id in frame_ids if frame_id not in self._open] if in_use else frame_ids
+        with self.outbox.lock:
+            in_use: list[Id] = []
+            free = frame_ids
+            if not self._open.keys().isdisjoint(frame_ids):
+                in_use = [frame_id for frame_id in frame_ids if frame_id in self._open]
+                free = [frame_id for frame_id in frame_ids if frame_id not in self._open]
             try:
                 self.outbox.put_all(self._answers(free, result))
             except MemoryError:
@@ -128,8 +135,7 @@ class Exchanges:
             return in_use
 
     def _answers(self, frame_ids: Sequence[Id], result: Any) -> list[bytes]:
-        end = result_end(result)
-        payloads = [result_payload(frame_id, end) for frame_id in frame_ids]
+        payloads = result_payloads(frame_ids, result)
         if max(map(len, payloads), default=0) <= self.max_frame_bytes:
             return payloads
         return [

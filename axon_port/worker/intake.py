@@ -11,7 +11,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 from axon_port.wire import codec
 from axon_port.wire.envelope import ANSWERS, Envelope, Refused, number_lost, open_envelope, ping_id
@@ -58,7 +58,7 @@ class ParentDied:
     """The parent process has gone, though the input is still open."""
 
 
-_Taken = TypeVar("_Taken")
+_PAYLOAD: Final = (bytes, bytearray)
 
 Item = Received | InputEnded | InputLost | Signalled | ParentDied
 
@@ -84,6 +84,8 @@ class Inbox:
 
     def has_room(self, resume: Callable[[], None]) -> bool:
         """Whether to read on; if not, `resume` is called when there is room again."""
+        if self._bytes <= INBOX_BYTES:
+            return True
         with self._lock:
             if self._bytes <= INBOX_BYTES:
                 return True
@@ -159,10 +161,10 @@ class Intake:
     def heard(self, frames: list[bytes | bytearray | Oversize | FramingLost]) -> bool:
         outbox = self._exchanges.outbox
         if len(frames) == 1:
-            self._safely(self._take_all, frames)
+            self._take_all(frames)
         elif frames:
             with outbox.gathered():
-                self._safely(self._take_all, frames)
+                self._take_all(frames)
         if outbox.congested:
             outbox.when_room(self.resume)
             return False
@@ -182,53 +184,51 @@ class Intake:
         self._on_signal(number)
 
     def _take_all(self, frames: list[bytes | bytearray | Oversize | FramingLost]) -> None:
-        try:
-            self._take_each(frames)
-        finally:
-            if self._taken:
-                self._safely(self._hand_over, self._taken)
-
-    def _take_each(self, frames: list[bytes | bytearray | Oversize | FramingLost]) -> None:
         """In order. Pings that follow one another are answered together: what they are told is written once."""
         pings: list[Id] = []
         for frame in frames:
-            if isinstance(frame, bytes | bytearray) and (frame_id := ping_id(frame, self._id_bytes)) is not None:
-                pings.append(frame_id)
-                if self._recorder is not None:
-                    self._recorder.heard(frame)
-                continue
-            if pings:
-                self._safely(self._answer_pings, pings)
-                pings = []
-            self._safely(self._take, frame)
+            try:
+                if isinstance(frame, _PAYLOAD) and (frame_id := ping_id(frame, self._id_bytes)) is not None:
+                    pings.append(frame_id)
+                    if self._recorder is not None:
+                        self._recorder.heard(frame)
+                    continue
+                if pings:
+                    self._answer_pings(pings)
+                    pings = []
+                self._take(frame)
+            except Exception:  # noqa: BLE001  `_failed` logs it
+                self._failed()
         if pings:
-            self._safely(self._answer_pings, pings)
+            self._answer_pings(pings)
+        if self._taken:
+            self._hand_over()
 
-    def _hand_over(self, taken: list[Item]) -> None:
+    def _hand_over(self) -> None:
         # Together: what was said in one breath is heard in one, as two cancels of the same run.
-        self._taken = []
+        taken, self._taken = self._taken, []
         try:
             self._inbox.put(*taken)
-        except MemoryError:
+        except Exception:  # noqa: BLE001  `_failed` logs it
             for item in taken:
                 if isinstance(item, Received) and item.exchange is not None:
                     item.exchange.fail(WireError("InternalError", "the worker has no memory left for this"))
-            raise
+            self._failed()
 
-    def _safely(self, step: Callable[[_Taken], None], taken: _Taken) -> None:
-        try:
-            step(taken)
-        except Exception:
-            # A fault of ours, but the thread that reads must live on: without it the worker would be deaf.
-            _logger.exception("a frame could not be taken")
-            self._exchanges.say(error_frame(None, WireError("InternalError", "the worker failed on a frame")))
+    def _failed(self) -> None:
+        """A fault of ours, but the thread that reads must live on: without it the worker would be deaf."""
+        _logger.exception("a frame could not be taken")
+        self._exchanges.say(error_frame(None, WireError("InternalError", "the worker failed on a frame")))
 
     def _answer_pings(self, pings: list[Id]) -> None:
         self.frames_in += len(pings)
-        in_use = self._exchanges.answer(pings, self._pong())
-        self.pings += len(pings) - len(in_use)
-        for frame_id in in_use:
-            self._in_use(frame_id)
+        try:
+            in_use = self._exchanges.answer(pings, self._pong())
+            self.pings += len(pings) - len(in_use)
+            for frame_id in in_use:
+                self._in_use(frame_id)
+        except Exception:  # noqa: BLE001  `_failed` logs it
+            self._failed()
 
     def _take(self, frame: bytes | bytearray | Oversize | FramingLost) -> None:
         match frame:

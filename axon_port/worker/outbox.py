@@ -1,7 +1,8 @@
 """The single writer: whole frames, in the order they were put, from any thread (PROTOCOL.md, OUT-*).
 
-Where nothing waits and the pipe has room, the thread that puts a small frame writes it itself; everything else goes
-through one writer thread, which gathers what waits into one `writev`. Nobody is ever inside a frame when cancelled.
+Where nothing waits and the pipe has room, the thread that puts a small frame writes it itself, chunks at the end of the
+loop's turn; everything else goes through one writer thread, which gathers what waits into one `writev`. Nobody is ever
+inside a frame when cancelled.
 A parent that does not read makes frames wait here: `room` holds producers back above `HIGH_BYTES`, and `congested`
 tells the logs and the reader when enough is enough.
 
@@ -90,6 +91,7 @@ class Outbox:
         self._waiting_bytes = 0
         self._writing = False
         self._gathering = False
+        self._turning = False
         self._held: list[Callable[[], None]] = []
         self._queue: deque[asyncio.Future[None]] = deque()
         self._admitting = False
@@ -118,14 +120,24 @@ class Outbox:
         """Send one frame. `payload` must not exceed `max_frame_bytes`; the callers in events.py see to that."""
         self.put_all((payload,))
 
-    def put_all(self, payloads: Sequence[bytes]) -> None:
-        """Send frames one behind the other, or, where there is no memory for them (`MemoryError`), none."""
+    def put_all(self, payloads: Sequence[bytes], *, soon: bool = False) -> None:
+        """Send frames one behind the other, or, where there is no memory for them (`MemoryError`), none.
+
+        `soon`, only on the event loop: what one turn of it puts leaves in one write, at its end or before a frame that
+        is not to wait. Each write wakes the parent, which costs more than making a small frame.
+        """
         frames = list(map(encode_frame, payloads))
         with self.lock:
-            self._late.append((payloads, frames))
             if self._changing:
+                self._late.append((payloads, frames))
                 return
-            self._take_late()
+            self._changing = True
+            try:
+                self._add(payloads, frames, soon=soon)
+            finally:
+                self._changing = False
+            if self._late:
+                self._take_late()
         if self.broken:
             self._announce_broken()
 
@@ -149,7 +161,7 @@ class Outbox:
             finally:
                 self._changing = False
 
-    def _add(self, payloads: Sequence[bytes], frames: list[bytes]) -> None:
+    def _add(self, payloads: Sequence[bytes], frames: list[bytes], *, soon: bool = False) -> None:
         if self.broken:
             return
         if self._recorder is not None:
@@ -160,8 +172,28 @@ class Outbox:
         self.bytes_out += length
         self._waiting.extend(frames)
         self._waiting_bytes += length
-        if not self._gathering:
+        if soon and self._waiting_bytes <= INLINE_BYTES:
+            self._send_at_turn()
+        elif not self._gathering:
             self._send_waiting()
+
+    def _send_at_turn(self) -> None:
+        if not self._turning:
+            import asyncio
+
+            self._turning = True
+            asyncio.get_running_loop().call_soon(self._turned)
+
+    def _turned(self) -> None:
+        self._turning = False
+        self._send_now()
+
+    def _send_now(self) -> None:
+        with self._change:
+            if not self._gathering:
+                self._send_waiting()
+        if self.broken:
+            self._announce_broken()
 
     @contextlib.contextmanager
     def gathered(self) -> Generator[None]:
@@ -174,9 +206,7 @@ class Outbox:
         finally:
             with self._change:
                 self._gathering = False
-                self._send_waiting()
-            if self.broken:
-                self._announce_broken()
+            self._send_now()
 
     def when_room(self, callback: Callable[[], None]) -> None:
         """Call `callback` once, from the writer's thread, when there is room again; at once where there is."""
@@ -223,6 +253,7 @@ class Outbox:
     def flush(self, timeout: float | None) -> bool:
         """Wait until everything has left, at most `timeout` seconds. False where something stayed."""
         until = None if timeout is None else time.monotonic() + timeout
+        self._send_now()
         while not self._is_idle():
             if until is not None and time.monotonic() >= until:
                 return False
@@ -241,37 +272,26 @@ class Outbox:
 
     def _send_waiting(self) -> None:
         """What is small is written here where the pipe has room for it; the writer's thread does the rest."""
-        while self._waiting and not self._writing and len(self._waiting[0]) <= INLINE_BYTES:
-            frames = self._next_small()
-            length = len(frames)
-            rest = self._written_at_once(frames)
-            if self.broken:
+        waiting = self._waiting
+        while waiting and not self._writing and len(waiting[0]) <= INLINE_BYTES:
+            frames = [waiting.popleft()]
+            length = len(frames[0])
+            while waiting and (length := length + len(waiting[0])) <= INLINE_BYTES:
+                frames.append(waiting.popleft())
+            data = b"".join(frames)
+            try:
+                written = os.write(self._fd, data) if self._poll.poll(0) else 0
+            except BlockingIOError:
+                written = 0
+            except OSError:
+                self._drop_all()
                 return
-            self._waiting_bytes -= length - len(rest)
-            if rest:
-                self._waiting.appendleft(rest)
+            self._waiting_bytes -= written
+            if written < len(data):
+                waiting.appendleft(data[written:])
                 break
-        if self._waiting:
+        if waiting:
             self._ring()
-
-    def _next_small(self) -> bytes:
-        """The first frames, as many as a pipe that polls as writable takes at once."""
-        frames = [self._waiting.popleft()]
-        length = len(frames[0])
-        while self._waiting and (length := length + len(self._waiting[0])) <= INLINE_BYTES:
-            frames.append(self._waiting.popleft())
-        return frames[0] if len(frames) == 1 else b"".join(frames)
-
-    def _written_at_once(self, frame: bytes) -> bytes:
-        try:
-            if not self._poll.poll(0):
-                return frame
-            return frame[os.write(self._fd, frame) :]
-        except BlockingIOError:
-            return frame
-        except OSError:
-            self._drop_all()
-            return b""
 
     def _drop_all(self) -> None:
         self.broken = True

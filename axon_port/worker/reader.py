@@ -78,12 +78,13 @@ class Reader:
             self._poll.register(self._read_fd, select.POLLIN)
         while not self._stopping:
             for fd, events in self._poll.poll():
-                self._react(fd, events)
+                if fd == self._read_fd:
+                    self._read(fd)
+                else:
+                    self._react(fd, events)
 
     def _react(self, fd: int, events: int) -> None:
-        if fd == self._read_fd:
-            self._read(fd)
-        elif fd == self._write_fd and events & _GONE:
+        if fd == self._write_fd and events & _GONE:
             self._poll.unregister(fd)
             self._listener.listener_gone()
         elif fd == self._signal_read:
@@ -109,7 +110,7 @@ class Reader:
             self._listener.ended(truncated=self._decoder.inside_frame)
             return
         self.bytes_in += len(data)
-        if not self._listener.heard(list(self._decoder.receive(data))) and not self._paused:
+        if not self._listener.heard(self._decoder.receive(data)) and not self._paused:
             self._paused = True
             self._poll.unregister(fd)
 

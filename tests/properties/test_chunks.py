@@ -55,6 +55,15 @@ class ChunkMachine(RuleBasedStateMachine):
         self.put.append((self.step, kind, data))
         self.queue.add(kind, self.step, data)
 
+    @rule(kind=KINDS, text=st.text(st.characters() | st.just("0"), min_size=1, max_size=9))
+    def pass_on_or_add(self, kind: str, text: str) -> None:
+        chunk = self.queue.pass_on(kind, self.step, text) if kind in JOINED else None
+        if chunk is None:
+            self.add(kind, text)
+        else:
+            self.put.append((self.step, kind, text))
+            self.taken.append(chunk)
+
     @rule()
     def next_step(self) -> None:
         self.step += 1

@@ -56,7 +56,7 @@ class MemoryOutbox(Outbox):
     def gathered(self) -> Generator[None]:
         yield
 
-    def put_all(self, payloads: Sequence[bytes]) -> None:
+    def put_all(self, payloads: Sequence[bytes], *, soon: bool = False) -> None:
         self.payloads.extend(payloads)
         self.frames_out += len(payloads)
 

@@ -207,10 +207,10 @@ def test_an_answer_without_an_exchange_is_sent_though_there_is_no_memory_for_it(
     claimed(exchanges, 8)
     put_all = outbox.put_all
 
-    def small(payloads: Sequence[bytes]) -> None:
+    def small(payloads: Sequence[bytes], *, soon: bool = False) -> None:
         if any(len(payload) > 1000 for payload in payloads):
             raise MemoryError
-        put_all(payloads)
+        put_all(payloads, soon=soon)
 
     monkeypatch.setattr(outbox, "put_all", small)
     assert exchanges.answer([7, 8, "9"], "r" * 2_000) == [8]
@@ -239,10 +239,10 @@ def test_answers_that_there_is_no_memory_to_make_are_sent_all_the_same(monkeypat
     """clause: JSON-OUT-NONE"""
     exchanges, outbox = table()
 
-    def none_left(_result: object) -> bytes:
+    def none_left(_frame_ids: object, _result: object) -> list[bytes]:
         raise MemoryError
 
-    monkeypatch.setattr("axon_port.worker.exchanges.result_end", none_left)
+    monkeypatch.setattr("axon_port.worker.exchanges.result_payloads", none_left)
     assert exchanges.answer([7, "9"], "r") == []
     assert [(frame["id"], frame["error_type"]) for frame in outbox.frames] == [
         (7, "InternalError"),

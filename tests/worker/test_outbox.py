@@ -1,6 +1,7 @@
 """The single writer, on real pipes: short writes, full pipes, broken ones, many threads."""
 
 import asyncio
+import contextlib
 import os
 import select
 import socket
@@ -15,7 +16,7 @@ import pytest
 
 from axon_port.wire.framing import encode_frame
 from axon_port.worker import outbox as outboxes
-from axon_port.worker.outbox import HIGH_BYTES, LOW_BYTES, Outbox, call_on
+from axon_port.worker.outbox import HIGH_BYTES, INLINE_BYTES, LOW_BYTES, Outbox, call_on
 
 from .rig import SECONDS, SMALL_PIPE, Ends, pipe, run_async, waited
 
@@ -84,6 +85,75 @@ def test_gathered_frames_leave_at_the_end_and_in_one_piece() -> None:
         expected = [b"first", b"from elsewhere", b"last"]
         # Small enough for one write: it has all come when anything has.
         assert os.read(ends.read_fd, 65_536) == b"".join(map(encode_frame, expected))
+
+
+async def one_turn() -> None:
+    await asyncio.sleep(0)
+
+
+def test_what_is_to_leave_soon_leaves_at_the_end_of_the_loop_s_turn_and_in_one_piece() -> None:
+    """clause: OUT-WRITER"""
+
+    async def main(ends: Ends, outbox: Outbox) -> bytes:
+        outbox.put_all([b"first"], soon=True)
+        outbox.put_all([b"second", b"third"], soon=True)
+        assert select.select([ends.read_fd], [], [], 0)[0] == []
+        await one_turn()
+        return os.read(ends.read_fd, 65_536)
+
+    with pipe(blocking=False) as ends, writing(ends) as (outbox, _):
+        assert asyncio.run(main(ends, outbox)) == b"".join(map(encode_frame, [b"first", b"second", b"third"]))
+        assert outbox.waiting_bytes == 0
+
+
+@pytest.mark.parametrize("thread", [False, True], ids=["here", "elsewhere"])
+def test_a_frame_that_is_not_to_wait_takes_those_before_it_along(thread: bool) -> None:
+    """clause: OUT-WRITER"""
+
+    async def main(ends: Ends, outbox: Outbox) -> None:
+        outbox.put_all([b"chunk"], soon=True)
+        if thread:
+            other = threading.Thread(target=outbox.put, args=(b"result",))
+            other.start()
+            other.join(SECONDS)
+        else:
+            outbox.put(b"result")
+        assert os.read(ends.read_fd, 65_536) == encode_frame(b"chunk") + encode_frame(b"result")
+        await one_turn()
+        assert select.select([ends.read_fd], [], [], 0)[0] == []
+
+    with pipe(blocking=False) as ends, writing(ends) as (outbox, _):
+        asyncio.run(main(ends, outbox))
+
+
+def test_what_is_to_leave_soon_is_not_kept_beyond_what_one_write_takes() -> None:
+    """clause: OUT-WRITER"""
+
+    async def main(ends: Ends, outbox: Outbox) -> None:
+        for number in range(20):
+            outbox.put_all([b"%03d" % number * 100], soon=True)
+            assert outbox.waiting_bytes <= INLINE_BYTES
+        # At most a turn's worth waits: what is beyond one write has left.
+        assert ends.read_payloads(1) == [b"%03d" % number * 100 for number in range(14)]
+
+    with pipe(blocking=False) as ends, writing(ends) as (outbox, _):
+        asyncio.run(main(ends, outbox))
+
+
+def test_what_was_to_leave_soon_leaves_though_the_loop_has_ended() -> None:
+    """clause: OUT-WRITER, LIFE-DRAIN"""
+
+    async def main(outbox: Outbox) -> None:
+        outbox.put_all([b"chunk"], soon=True)
+        asyncio.get_running_loop().stop()
+
+    with pipe(blocking=False) as ends, writing(ends) as (outbox, _):
+        loop = asyncio.new_event_loop()
+        with contextlib.suppress(RuntimeError):
+            loop.run_until_complete(main(outbox))
+        loop.close()
+        assert outbox.flush(SECONDS)
+        assert ends.read_payload() == b"chunk"
 
 
 def test_a_pipe_that_breaks_while_frames_are_gathered_is_told_once() -> None:
