@@ -41,7 +41,6 @@ from pydantic_ai.messages import (
 )
 from pydantic_ai.models import Model, ModelRequestParameters, StreamedResponse
 from pydantic_ai.models.fallback import FallbackModel
-from pydantic_ai.models.function import FunctionModel
 from pydantic_ai.models.wrapper import WrapperModel
 from pydantic_ai.settings import ModelSettings, merge_model_settings
 from pydantic_ai.usage import RequestUsage
@@ -313,8 +312,9 @@ def _unreadable(error: ModelAPIError) -> ModelConnectionError:
 
 def _can_stream(model: Model) -> bool:
     """Whether a model answers in pieces; an agent written in Python may have one that does not."""
-    if isinstance(model, FunctionModel):
-        return model.stream_function is not None
+    # A FunctionModel without a function for it. Its module is not imported here: few need it, every start would pay.
+    if getattr(model, "stream_function", model) is None:
+        return False
     return type(model).request_stream is not Model.request_stream
 
 

@@ -14,7 +14,6 @@ from typing import Any, Final
 import httpx2
 from pydantic_ai.exceptions import UserError
 from pydantic_ai.models import Model, infer_model
-from pydantic_ai.models.test import TestModel
 from pydantic_ai.providers import Provider
 
 from axon_port.agents.http import new_http_client
@@ -164,6 +163,8 @@ class Lease:
         """
         if spec in (TEST_MODEL, Endpoint(TEST_MODEL)):
             # It remembers its last request for inspection, so it is not shared.
+            from pydantic_ai.models.test import TestModel  # few ask for it, and every start would pay
+
             return TestModel()
         place, model = self._factory.take(spec)
         self._places.append(place)

@@ -4,8 +4,7 @@ Models are strict (no "1" for 1), closed (an unknown field is refused) and froze
 as if the field were absent, except where null is a value: those fields are named in `null_is_value`.
 """
 
-from __future__ import annotations
-
+# No `annotations` from the future: pydantic would compile each, which takes a fourth of this module's import.
 from typing import Annotated, Any, ClassVar, Final, Literal, Self, cast
 
 from pydantic import (

@@ -193,11 +193,11 @@ class Worker:
         try:
             lifecycle, parts, telemetry = await anyio.to_thread.run_sync(load)
         finally:
+            # What was imported stays for good: the collector need not look at it, now or later.
+            gc.freeze()
+            gc.set_threshold(*GC_THRESHOLDS)
             gc.enable()
         self._telemetry = telemetry
-        # What was imported stays for good: the collector need not look at it again.
-        gc.freeze()
-        gc.set_threshold(*GC_THRESHOLDS)
         made = parts(
             options=self._options,
             exchanges=self._exchanges,
