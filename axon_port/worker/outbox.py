@@ -181,8 +181,8 @@ class Outbox:
         if not self._turning:
             import asyncio
 
-            self._turning = True
             asyncio.get_running_loop().call_soon(self._turned)
+            self._turning = True
 
     def _turned(self) -> None:
         self._turning = False

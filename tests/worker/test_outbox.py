@@ -141,7 +141,7 @@ def test_what_is_to_leave_soon_is_not_kept_beyond_what_one_write_takes() -> None
 
 
 def test_what_was_to_leave_soon_leaves_though_the_loop_has_ended() -> None:
-    """clause: OUT-WRITER, LIFE-DRAIN"""
+    """clause: OUT-WRITER, LIFE-FLUSH"""
 
     async def main(outbox: Outbox) -> None:
         outbox.put_all([b"chunk"], soon=True)
