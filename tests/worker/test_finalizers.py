@@ -6,6 +6,7 @@ import gc
 import json
 import logging
 import threading
+import time
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -30,11 +31,13 @@ _finalizers = logging.getLogger("tests.finalizers")
 class Unclosed:
     """Garbage for the collector only, that logs on its way out."""
 
-    def __init__(self) -> None:
+    def __init__(self, closed: list[None]) -> None:
         self.itself = self
+        self.closed = closed
 
     def __del__(self) -> None:
         _finalizers.warning("unclosed")
+        self.closed.append(None)
 
 
 class Office:
@@ -58,13 +61,17 @@ class Office:
         current_run.reset(token)
 
     def sweep(self) -> None:
+        closed: list[None] = []
         for number in SWEEP:
             gc.collect()
-            Unclosed()
+            Unclosed(closed)
             gc.set_threshold(number, 1000, 1000)
             self.serve(number)
         gc.set_threshold(0)
-        gc.collect()
+        # A collection does nothing while another thread's is under way, and that of the one who reads may be.
+        while len(closed) < len(SWEEP):
+            gc.collect()
+            time.sleep(0.001)
         self.exchanges.say({"type": "goodbye", "reason": "shutdown"})
 
 
