@@ -69,7 +69,8 @@ class Office:
             self.serve(number)
         gc.set_threshold(0)
         # A collection does nothing while another thread's is under way, and that of the one who reads may be.
-        while len(closed) < len(SWEEP):
+        until = time.monotonic() + SECONDS / 2
+        while len(closed) < len(SWEEP) and time.monotonic() < until:
             gc.collect()
             time.sleep(0.001)
         self.exchanges.say({"type": "goodbye", "reason": "shutdown"})
