@@ -10,8 +10,10 @@ defmodule AxonPort.MisbehavingTest do
 
   defp start(way, options \\ []) do
     Process.flag(:trap_exit, true)
-    {:ok, worker} = Worker.start_link(misbehaving(way, options))
-    {worker, os_pid(worker)}
+    # The worker may be gone before it could be asked for its process number: that comes by itself.
+    {:ok, worker} = Worker.start_link([guard: self()] ++ misbehaving(way, options))
+    assert_received {:axon_port_started, ^worker, os_pid}
+    {worker, os_pid}
   end
 
   # The worker's process ends for this reason, its caller got this error once, and the operating system's process is gone.

@@ -53,12 +53,15 @@ def never_ready() -> None:
 
 
 def other_protocol() -> None:
+    # Once there is a caller to be told: before, there would be nobody but the supervisor.
+    receive()
     send(**{**READY, "protocol": 2})
     hang()
 
 
 def no_json() -> None:
     send(**READY)
+    receive()
     write(struct.pack(">I", 5) + b"Hello")
     hang()
 
