@@ -72,6 +72,7 @@ def playing(scene: str, compiled: Path, **variables: str) -> Generator[Beam]:
         deadline.start()
         try:
             yield Beam(process)
+            assert not deadline.finished.is_set(), f"the scene was killed after {TIMEOUT:.0f} s"
         finally:
             deadline.cancel()
             process.kill()
