@@ -2,20 +2,69 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any, Final
 
+from pydantic_ai.capabilities import AbstractCapability
 from pydantic_ai.exceptions import ModelRetry, ToolFailed
-from pydantic_ai.messages import ModelMessage, ToolCallPart
-from pydantic_ai.tools import DeferredToolRequests, DeferredToolResults, ToolApproved
+from pydantic_ai.messages import ModelMessage, ModelRequest, ToolCallPart, ToolReturnPart
+from pydantic_ai.tools import DeferredToolRequests, DeferredToolResults, RunContext, ToolApproved
+from pydantic_graph import End
 
 from axon_port.agents.ends import denial
-from axon_port.agents.history import unanswered_calls
+from axon_port.agents.history import close_calls, unanswered_calls
 from axon_port.wire import commands
 from axon_port.wire.errors import WireError
 
 ARGS_AFTER_APPROVAL: Final = "args"
 """Metadata of a deferred call: the arguments that a person put in place of the model's."""
+
+
+NOT_MADE: Final = "The call was not made: the same answer held the final result."
+"""What the model is told of a deferred call beside its result, as of every other that nobody needs any more."""
+
+
+@dataclass(init=False)
+class DeferredEnd(AbstractCapability[Any]):
+    """Sees to the end of a run that may leave calls open (DEFER-TOOL, RUN-ENQUEUE).
+
+    `on_deferred` is called when nothing more can be added to the run, `on_closed` for each call that is not made.
+    """
+
+    def __init__(self, on_deferred: Callable[[], None], on_closed: Callable[[ToolReturnPart], None]) -> None:
+        self._on_deferred = on_deferred
+        self._on_closed = on_closed
+
+    async def after_node_run(self, ctx: RunContext[Any], *, node: Any, result: Any) -> Any:
+        if _has_ended(result):
+            self._see_to_the_end(ctx, result.data.output)
+        return result
+
+    def _see_to_the_end(self, ctx: RunContext[Any], output: Any) -> None:
+        if isinstance(output, DeferredToolRequests):
+            self._on_deferred()
+            _keep_enqueued(ctx)
+            return
+        # pydantic-ai closes calls that it knew to be deferred, not those of which their tool says so.
+        for part in close_calls(ctx.messages, NOT_MADE, outcome="success"):
+            self._on_closed(part)
+
+
+def _has_ended(result: Any) -> bool:
+    return isinstance(result, End)
+
+
+def _keep_enqueued(ctx: RunContext[Any]) -> None:
+    """What was enqueued is for the run that carries on: now the model would not know what became of its calls."""
+    for pending in ctx.pending_messages or []:
+        for message in pending.messages:
+            if isinstance(message, ModelRequest):
+                stamped = {"timestamp": datetime.now(UTC), "run_id": ctx.run_id}
+                ctx.messages.append(replace(message, conversation_id=ctx.conversation_id, **stamped))
+    if ctx.pending_messages is not None:
+        ctx.pending_messages.clear()
 
 
 def open_calls(requests: DeferredToolRequests) -> list[dict[str, Any]]:
@@ -26,8 +75,8 @@ def open_calls(requests: DeferredToolRequests) -> list[dict[str, Any]]:
 
 def deferred_results(
     given: Mapping[str, commands.DeferredResult], history: Sequence[ModelMessage]
-) -> DeferredToolResults:
-    """What became of the open calls of a history.
+) -> DeferredToolResults | None:
+    """What became of the open calls of a history; None where there are none, and none are given.
 
     Raises `WireError` `InvalidHistory` where the results are for other calls, or leave one open.
     """
@@ -40,6 +89,8 @@ def deferred_results(
             "unknown": sorted(set(given) - expected),
         }
         raise WireError("InvalidHistory", message, details=details)
+    if not given:
+        return None
     results = DeferredToolResults()
     for call_id, result in given.items():
         if result.approved is None:

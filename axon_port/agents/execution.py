@@ -35,7 +35,7 @@ from axon_port.agents import definition as definitions
 from axon_port.agents import strays, tracing
 from axon_port.agents.attachments import UnusableAttachment, field_of
 from axon_port.agents.bench import ToolBench, Toolset
-from axon_port.agents.deferral import call_args, deferred_results, open_calls
+from axon_port.agents.deferral import DeferredEnd, call_args, deferred_results, open_calls
 from axon_port.agents.definition import AgentDefinition, Workshop
 from axon_port.agents.ends import ToolFault
 from axon_port.agents.failures import wire_error
@@ -202,8 +202,15 @@ class Execution:
     def leftover(self) -> Leftover:
         """Messages and usage up to now, half answers left out."""
         run = self._agent_run
-        messages = None if self._command.messages == "none" else dump_history(resumable(self._messages()))
+        wanted = self._command.messages
+        messages = None if wanted == "none" else dump_history(self._resumable(everything=wanted == "all"))
         return Leftover(messages, usage_fields(self._usage), None if run is None else run.run_id)
+
+    def _resumable(self, *, everything: bool) -> list[ModelMessage]:
+        if (run := self._agent_run) is None:
+            return []
+        messages = run.all_messages()
+        return resumable(messages, 0 if everything else len(messages) - len(run.new_messages()))
 
     def _messages(self, *, selection: str | None = None) -> Sequence[ModelMessage]:
         if self._agent_run is None:
@@ -262,9 +269,14 @@ class Execution:
     def _capabilities(self) -> list[AbstractCapability[Any]] | None:
         ours = self._workshop.instrumentation
         observers = [] if ours is None else tracing.observers(self._definition.agent, ours)
+        if self._may_defer() or self._definition.has_foreign_tools:
+            observers.append(DeferredEnd(self._close, lambda part: self._hear_tool(FunctionToolResultEvent(part))))
         if not self._definition.has_foreign_tools:
             return observers or None
         return [*observers, RunGuard(self._bench), *self._definition.capabilities]
+
+    def _close(self) -> None:
+        self._over = True
 
     def _line(self, source: ModelSource) -> Model | None:
         if not source.sources:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from pydantic import ValidationError
 from pydantic_ai.messages import (
@@ -54,7 +54,8 @@ def check_closed(messages: Sequence[ModelMessage], *, prompted: bool) -> None:
     """
     begun = bool(messages) and not isinstance(messages[-1], ModelResponse)
     if (prompted or begun) and (calls := unanswered_calls(messages)):
-        message = "the history ends with open calls: a run without a prompt makes them, `deferred_results` answer them"
+        otherwise = "" if begun else ", or leave the prompt out to have them made"
+        message = f"the history ends with open calls: answer them with `deferred_results`{otherwise}"
         raise WireError("InvalidHistory", message, details={"open": sorted(calls)})
 
 
@@ -68,24 +69,34 @@ def dump_history(messages: Sequence[ModelMessage]) -> JsonText:
         return JsonText(codec.encode(ModelMessagesTypeAdapter.dump_python(listed, mode="json")))
 
 
-def resumable(messages: Sequence[ModelMessage]) -> list[ModelMessage]:
-    """What a next run can go on from: without the half answer of a request that broke off or was cancelled.
+def resumable(messages: Sequence[ModelMessage], since: int = 0) -> list[ModelMessage]:
+    """What a next run can go on from, of the messages from `since` on: a run's own, where the parent has the others.
 
-    Calls that were open get a return that says so: with a prompt after them, a history must not leave one open.
+    It is without the half answer of a request that broke off or was cancelled. Calls that were open get a return that
+    says so: with a prompt after them, a history must not leave one open.
     """
     kept = list(messages)
-    while kept and _is_half(kept[-1]):
+    while len(kept) > since and _is_half(kept[-1]):
         kept.pop()
-    if calls := unanswered_calls(kept):
-        returns = [
-            ToolReturnPart(call.tool_name, INTERRUPTED, tool_call_id=call.tool_call_id, outcome="interrupted")
-            for call in calls.values()
-        ]
-        if isinstance(last := kept[-1], ModelRequest):
-            kept[-1] = replace(last, parts=[*last.parts, *returns])
-        else:
-            kept.append(ModelRequest(parts=returns, run_id=last.run_id, conversation_id=last.conversation_id))
-    return kept
+    close_calls(kept, INTERRUPTED, outcome="interrupted", since=since)
+    return kept[since:]
+
+
+def close_calls(
+    messages: list[ModelMessage], said: str, *, outcome: Literal["success", "interrupted"], since: int = 0
+) -> list[ToolReturnPart]:
+    """Have the open calls of the last answer answered with `said`, in a message from `since` on; what was added."""
+    returns = [
+        ToolReturnPart(call.tool_name, said, tool_call_id=call.tool_call_id, outcome=outcome)
+        for call in unanswered_calls(messages).values()
+    ]
+    if not returns:
+        return []
+    if isinstance(last := messages[-1], ModelRequest) and len(messages) > since:
+        messages[-1] = replace(last, parts=[*last.parts, *returns])
+    else:
+        messages.append(ModelRequest(parts=returns, run_id=last.run_id, conversation_id=last.conversation_id))
+    return returns
 
 
 def unanswered_calls(messages: Sequence[ModelMessage]) -> dict[str, ToolCallPart]:

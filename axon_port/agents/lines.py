@@ -50,7 +50,7 @@ from axon_port.agents.failures import remember_attempts
 from axon_port.agents.finish import is_finished, times_bytes
 from axon_port.agents.received import counts_make_sense, readable
 from axon_port.wire.commands import RetryPolicy
-from axon_port.wire.errors import retryable_status
+from axon_port.wire.errors import invalid_command, retryable_status
 
 TURN_EVERY: Final = 64
 """Deltas after which others get a turn of the event loop; a model that never waits would hold it."""
@@ -157,9 +157,15 @@ class Line(WrapperModel):
         model_settings: ModelSettings | None,
         model_request_parameters: ModelRequestParameters,
     ) -> RequestUsage:
-        """For `count_tokens_before_request`; what is counted has to be fetched, as for a request."""
+        """For `count_tokens_before_request`; what is counted has to be fetched, as for a request.
+
+        Raises `WireError` `InvalidCommand` where the provider counts nothing.
+        """
         try:
             return await super().count_tokens(messages, model_settings, model_request_parameters)
+        except NotImplementedError:
+            message = f"{self.model_name} cannot count tokens before a request: leave the field out"
+            raise invalid_command(("usage_limits", "count_tokens_before_request"), message) from None
         except Exception as error:
             if (failure := attachment_failure(error, self.model_name)) is not None:
                 raise failure from error
@@ -286,6 +292,15 @@ class _Chain(FallbackModel):
         response = await super().request(messages, model_settings, model_request_parameters)
         tried = [attempt for line in lines for attempt in line.failed]
         return replace(response, failed_attempts=tried or None)
+
+    async def count_tokens(
+        self,
+        messages: list[ModelMessage],
+        model_settings: ModelSettings | None,
+        model_request_parameters: ModelRequestParameters,
+    ) -> RequestUsage:
+        """As the first model counts, which is asked first."""
+        return await self.models[0].count_tokens(messages, model_settings, model_request_parameters)
 
 
 @asynccontextmanager

@@ -72,6 +72,14 @@ class ScriptedModel(Model[None]):
             usage=RequestUsage(input_tokens=_tokens_of(messages), output_tokens=sum(map(_tokens, parts))),
         )
 
+    async def count_tokens(
+        self,
+        messages: list[ModelMessage],
+        model_settings: ModelSettings | None,
+        model_request_parameters: ModelRequestParameters,
+    ) -> RequestUsage:
+        return RequestUsage(input_tokens=_tokens_of(messages))
+
     @asynccontextmanager
     async def request_stream(
         self,

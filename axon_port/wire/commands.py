@@ -262,7 +262,7 @@ class ToolResult(Command):
     """
 
     type: Literal["tool_result"]
-    null_is_value = frozenset({"result", "details"})
+    null_is_value = frozenset({"result"})
 
     call_id: str
     result: Kept = None

@@ -114,7 +114,7 @@ _RULES: Final[Mapping[type[Data], Sequence[JsonSchema]]] = {
     commands.Stream: (_SOMETHING_TO_DO, _ONE_OUTPUT_SCHEMA),
     commands.ToolResult: (
         _exactly_one(_there("result"), _given("retry"), _given("failed"), _given("error")),
-        _if(_there("details"), _given("error")),
+        _if(_given("details"), _given("error")),
     ),
 }
 

@@ -156,7 +156,7 @@ class Dispatcher:
                 change = self.roster.begin_change(command.agent_id)
                 self._spawn(exchange, self._delete_agent(command, exchange, change))
             case commands.ListAgents():
-                self._spawn(exchange, self._list_agents(exchange, self.roster.changes_under_way()))
+                self._spawn(exchange, self._list_agents(exchange, self.roster.as_of_now()))
             case commands.Cancel():
                 exchange.succeed({"cancelled": self._cancel(command.target)})
             case commands.Enqueue():
@@ -210,10 +210,14 @@ class Dispatcher:
         await self.roster.delete(command.agent_id, change)
         exchange.succeed({})
 
-    async def _list_agents(self, exchange: Exchange, changes: Sequence[asyncio.Future[Any]]) -> None:
+    async def _list_agents(self, exchange: Exchange, agents: Sequence[Agent | asyncio.Future[Agent | None]]) -> None:
+        # What stands is described before anything is awaited: runs that come later do not count.
+        entries = [_listed(one) if isinstance(one, Agent) else one for one in agents]
+        changes = [one for one in entries if not isinstance(one, dict)]
         if changes:
             await asyncio.wait(changes)
-        exchange.succeed({"agents": [_listed(agent) for agent in self.roster]})
+        left = [entry if isinstance(entry, dict) else _left(entry.result()) for entry in entries]
+        exchange.succeed({"agents": [entry for entry in left if entry is not None]})
 
     def _cancel(self, target: Id) -> bool:
         run = self._runs.get(target)
@@ -277,11 +281,16 @@ class Dispatcher:
             raise WireError("UnknownToolCall", message) from None
 
     def _approve(self, waiting: Waiting, command: commands.Approval) -> None:
-        if command.args is not None and waiting.faults is not None and (faults := waiting.faults(command.args)):
+        wanted = command.args if command.approved else None
+        if wanted is not None and waiting.faults is not None and (faults := waiting.faults(wanted)):
             error = invalid_command(["args", *faults[0]["loc"]], faults[0]["msg"], faults[0]["type"])
             error.details = [{**fault, "loc": ["args", *fault["loc"]]} for fault in faults]
             raise error
-        waiting.answered.set_result(Decision(command.approved, command.message, command.args))
+        waiting.answered.set_result(Decision(command.approved, command.message, wanted))
+
+
+def _left(agent: Agent | None) -> dict[str, Any] | None:
+    return None if agent is None else _listed(agent)
 
 
 def _listed(agent: Agent) -> dict[str, Any]:

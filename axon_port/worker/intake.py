@@ -143,6 +143,8 @@ class Intake:
         on_ended: Callable[[], None],
         on_gone: Callable[[], None],
         on_signal: Callable[[int], None],
+        on_shutdown: Callable[[dict[str, Any]], None],
+        on_lost: Callable[[], None],
         recorder: Recorder | None = None,
     ) -> None:
         self._exchanges = exchanges
@@ -152,8 +154,11 @@ class Intake:
         self._on_ended = on_ended
         self._on_gone = on_gone
         self._on_signal = on_signal
+        self._on_shutdown = on_shutdown
+        self._on_lost = on_lost
         self._recorder = recorder
         self._taken: list[Item] = []
+        self._lost = False
         self.resume: Callable[[], None] = lambda: None
         self.frames_in = 0
         self.pings = 0
@@ -165,6 +170,8 @@ class Intake:
         elif frames:
             with outbox.gathered():
                 self._take_all(frames)
+        if self._lost:
+            self._on_lost()
         if outbox.congested:
             outbox.when_room(self.resume)
             return False
@@ -244,6 +251,7 @@ class Intake:
                 self._exchanges.say(error_frame(None, error, fatal=True))
                 self._on_ended()
                 self._taken.append(InputLost())
+                self._lost = True
 
     def _receive(self, payload: bytes | bytearray) -> None:
         try:
@@ -276,6 +284,8 @@ class Intake:
             self._in_use(envelope.id)
         else:
             self._taken.append(Received(envelope, exchange, size))
+            if envelope.type == "shutdown":
+                self._on_shutdown(envelope.fields)
 
     def _in_use(self, frame_id: Id) -> None:
         message = "this id is in use: its terminal frame has not been sent yet"

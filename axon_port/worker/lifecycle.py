@@ -15,10 +15,11 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, cast
 
 import anyio
 
+from axon_port.wire.commands import Shutdown, parse_command
 from axon_port.wire.errors import WireError
 from axon_port.worker.dispatch import Dispatcher, Surroundings
 from axon_port.worker.exchanges import Exchange, Exchanges
@@ -140,8 +141,7 @@ class Lifecycle:
 
     def _shutdown(self, exchange: Exchange, grace_ms: int | None) -> None:
         self.shutdowns.append(exchange)
-        grace = (DEFAULT_GRACE_MS if grace_ms is None else grace_ms) / 1000
-        self._stop("shutdown", grace)
+        self._stop("shutdown", _grace(grace_ms))
 
     def _input_ended(self, status: int) -> None:
         self.status = self.status or status
@@ -178,6 +178,16 @@ class Lifecycle:
         """Nothing may be left to do: then a worker that is stopping has stopped."""
         if self._stopping and not self.dispatcher.busy and not self._parts.inbox:
             self.over.set()
+
+
+def shutdown_seconds(fields: dict[str, Any]) -> float:
+    """From a `shutdown` until the process has to be gone. Raises `WireError` for one that is none."""
+    command = cast("Shutdown", parse_command(fields))
+    return _grace(command.grace_ms) + MARGIN_SECONDS
+
+
+def _grace(grace_ms: int | None) -> float:
+    return (DEFAULT_GRACE_MS if grace_ms is None else grace_ms) / 1000
 
 
 def _cancelled(why: str) -> WireError:

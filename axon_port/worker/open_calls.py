@@ -30,7 +30,8 @@ class OpenCalls:
         self._parent_gone = False
 
     def __bool__(self) -> bool:
-        return bool(self._open)
+        """Whether anything still waits on the parent. What it has answered may not have been taken up yet."""
+        return any(not waiting.answered.done() for waiting in self._open.values())
 
     def parent_gone(self) -> None:
         """Nothing that is asked from now on can be answered."""

@@ -49,9 +49,9 @@ class Roster:
         """
         return self._changes.get(agent_id)
 
-    def changes_under_way(self) -> list[asyncio.Future[Agent | None]]:
-        """What a command on all agents, arriving now, must wait for."""
-        return list(self._changes.values())
+    def as_of_now(self) -> list[Agent | asyncio.Future[Agent | None]]:
+        """All agents for a command that arrives now: as they are, or as the changes under way will leave them."""
+        return list({**self._agents, **self._changes}.values())
 
     def find(self, agent_id: str) -> Agent:
         """Raises `WireError` `AgentNotFound`."""

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from axon_port.worker.recorder import Recorder
     from axon_port.worker.spans import Telemetry
 
+EX_DATAERR: Final = 65
 EX_SOFTWARE: Final = 70
 
 GC_THRESHOLDS: Final = (50_000, 20, 100)
@@ -108,6 +109,8 @@ class Worker:
             on_ended=self._input_ended,
             on_gone=self._outbox.break_off,
             on_signal=self._signalled,
+            on_shutdown=self._shutdown_read,
+            on_lost=self._framing_lost,
             recorder=self._recorder,
         )
         self._reader = Reader(port.read_fd, port.write_fd, self._intake, options.max_frame_bytes)
@@ -121,6 +124,7 @@ class Worker:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._context = contextvars.Context()
         self._signals = 0
+        self._leaving = threading.Lock()
         self._exiting = threading.Lock()
 
     def serve(self) -> NoReturn:
@@ -280,12 +284,30 @@ class Worker:
         self._watchdog.expire_in(SIGNAL_SECONDS)
         self._inbox.put(Signalled(number))
 
+    def _shutdown_read(self, fields: dict[str, Any]) -> None:
+        if self._lifecycle is None:
+            # Nobody blocks the loop yet; it sets the deadline itself when it turns.
+            return
+        from axon_port.worker.lifecycle import shutdown_seconds
+
+        # One that is none is refused by the loop.
+        with contextlib.suppress(WireError):
+            self._watchdog.expire_in(shutdown_seconds(fields))
+
+    def _framing_lost(self) -> None:
+        if self._lifecycle is None:
+            # Importing takes longer than there is time.
+            self._leave_unbegun("fatal", EX_DATAERR)
+
+    def _leave_unbegun(self, reason: str, status: int) -> NoReturn:
+        for exchange in self._exchanges:
+            exchange.fail(WireError("ShuttingDown", "the worker went down before it could begin"))
+        self._leave(reason, status)
+
     def _deadline_missed(self) -> None:
         if self._lifecycle is None and not self._outbox.broken:
             # Nobody blocks anything: the machine is slow to import what the first command wants.
-            for exchange in self._exchanges:
-                exchange.fail(WireError("ShuttingDown", "the worker went down before it could begin"))
-            self._leave("signal" if self._signals else "eof", 0)
+            self._leave_unbegun("signal" if self._signals else "eof", 0)
         if not self._outbox.broken:
             message = "the process did not end in time: somebody's code blocks it"
             self._sink.write("critical", "axon_port.watchdog", message, traceback=_stack_of_main())
@@ -294,6 +316,8 @@ class Worker:
     # --- the end
 
     def _leave(self, reason: str, status: int) -> NoReturn:
+        # For good: of two threads that see a reason the first leaves, and says goodbye once.
+        self._leaving.acquire()
         self._watchdog.expire_in(LEAVE_SECONDS)
         self._end_descendants()
         # `os._exit` runs no exit handlers; user code may have registered some. Those of multiprocessing wait for

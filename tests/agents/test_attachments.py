@@ -199,7 +199,7 @@ def test_counting_tokens_fetches_too() -> None:
     messages: list[ModelMessage] = [ModelRequest([UserPromptPart([ImageUrl("file:///a.png")])])]
     with pytest.raises(UnusableAttachment):
         run_async(lambda: line(model, Ear()).count_tokens(messages, None, ModelRequestParameters()))
-    with pytest.raises(NotImplementedError):
+    with pytest.raises(WireError, match="cannot count tokens"):
         run_async(lambda: line(ToldModel(), Ear()).count_tokens([], None, ModelRequestParameters()))
 
 

@@ -479,3 +479,103 @@ def test_a_call_that_waits_for_its_result_is_not_lost_by_a_run_without_one(
         assert succeeded(later)["status"] == "deferred"
     else:
         assert failed(later, "InvalidHistory")["details"] == {"open": ids}
+
+
+def test_arguments_that_were_approved_later_are_those_of_a_deferred_tool(worker: Worker) -> None:
+    """clause: DEFER-TOOL, DEFER-APPROVAL"""
+    tools = [tool(handler="deferred", requires_approval=True, approval="deferred")]
+    agent = worker.agent([calls(("lookup", {"q": "x"}))], tools=tools)
+    asked = succeeded(worker.run(agent))
+    (call,) = asked["deferred"]["calls"]
+    word = {call["call_id"]: {"approved": True, "args": {"q": "y"}}}
+    later = carry_on(worker, asked["messages"], word, agent=agent)
+    approved = {"call_id": call["call_id"], "name": "lookup", "args": {"q": "y"}}
+    assert succeeded(later)["deferred"]["calls"] == [approved]
+
+
+@pytest.mark.parametrize("kind", ["run", "stream"])
+@pytest.mark.parametrize("strategy", ["early", "graceful", "exhaustive"])
+@pytest.mark.parametrize(
+    "later", [LATER, tool(requires_approval=True, approval="deferred")], ids=["handler", "approval"]
+)
+def test_a_deferred_call_beside_the_result_is_not_made_and_the_messages_say_so(
+    worker: Worker, later: dict[str, Any], strategy: str, kind: str
+) -> None:
+    """clause: DEFER-TOOL"""
+    turn = calls("lookup", ("final_result", {"q": "x"}))
+    agent = worker.agent([turn], tools=[later], output_schema=QUERY, end_strategy=strategy)
+    ended = succeeded(worker.ask(kind, agent_id=agent, prompt="p"))
+    assert (ended["status"], ended["result"]) == ("complete", {"q": "x"})
+    (told,) = (content for name, content, _ in tool_returns(ended["messages"]) if name == "lookup")
+    assert "not" in told
+    next_run = worker.run(worker.agent([says("next")]), message_history=ended["messages"])
+    assert succeeded(next_run)["result"] == "next"
+
+
+@pytest.mark.parametrize("priority", ["asap", "when_idle"])
+@pytest.mark.parametrize(
+    "later", [LATER, tool(requires_approval=True, approval="deferred")], ids=["handler", "approval"]
+)
+def test_what_is_added_to_a_run_that_ends_deferred_is_for_the_one_that_carries_on(
+    worker: Worker, later: dict[str, Any], priority: str
+) -> None:
+    """clause: DEFER-TOOL, RUN-ENQUEUE"""
+    agent = worker.agent([calls("now", "lookup"), says("never")], tools=[tool("now"), later])
+    run = worker.start_run(agent)
+    call = worker.wait_for("tool_call", of=run)
+    assert succeeded(worker.ask("enqueue", target=run, prompt="and this", priority=priority))["result"]["enqueued"]
+    worker.answer(call, result="at once")
+    ended = succeeded(worker.terminal(run))
+    assert ended["status"] == "deferred"
+    (waiting,) = ended["deferred"]["calls"]
+    assert parts(ended["messages"], "user-prompt")[-1]["content"] == "and this"
+    outcome = {"approved": False} if waiting.get("approval") else {"result": 1}
+    end = worker.agent([says("carried on")], tools=[tool("now"), later])
+    last = carry_on(worker, ended["messages"], {waiting["call_id"]: outcome}, agent=end, messages="all")
+    assert succeeded(last)["result"] == "carried on"
+    assert len(parts(last["messages"], "user-prompt")) == 2
+
+
+def test_no_results_are_enough_for_a_history_without_open_calls(worker: Worker) -> None:
+    """clause: DEFER-MISFIT"""
+    agent = answering_agent(worker)
+    assert succeeded(worker.run(agent, deferred_results={}))["result"] == "carried on"
+    history = succeeded(worker.run(agent))["messages"]
+    again = worker.run(agent, message_history=history, deferred_results={})
+    assert succeeded(again)["result"] == "carried on"
+
+
+@pytest.mark.parametrize("prompt", [None, "and now?"])
+def test_a_run_that_carried_on_and_was_cancelled_can_be_gone_on_from(worker: Worker, prompt: str | None) -> None:
+    """clause: RUN-RESUME, DEFER-CARRY-ON"""
+    agent = worker.agent([calls(("lookup", {"q": "1"}), ("lookup", {"q": "2"}))], tools=[WORD_LATER])
+    asked = succeeded(worker.run(agent))
+    words = {call["call_id"]: {"approved": True} for call in asked["deferred"]["calls"]}
+    run = worker.submit("run", agent_id=agent, message_history=asked["messages"], deferred_results=words)
+    first = worker.wait_for(lambda frame: frame["type"] == "tool_call" and frame["args"] == {"q": "1"}, of=run)
+    worker.wait_for(lambda frame: frame["type"] == "tool_call" and frame["args"] == {"q": "2"}, of=run)
+    worker.answer(first, result="charged")
+    worker.ask("ping")
+    worker.ask("cancel", target=run)
+    left = failed(worker.terminal(run), "Cancelled")["messages"]
+    assert sorted(outcome for _, _, outcome in tool_returns(left)) == ["interrupted", "success"]
+    history = asked["messages"] + left
+    resumed = worker.ask("run", agent_id=answering_agent(worker), message_history=history, prompt=prompt)
+    assert succeeded(resumed)["result"] == "carried on"
+
+
+def test_what_open_calls_want_is_told_as_the_history_stands(worker: Worker) -> None:
+    """clause: DEFER-OPEN"""
+    answer, _ = defer(worker)
+    whole = worker.run(answering_agent(worker), message_history=answer["messages"])
+    assert "leave the prompt out" in failed(whole, "InvalidHistory")["message"]
+    begun = [*answer["messages"], {"kind": "request", "parts": [{"part_kind": "user-prompt", "content": "and?"}]}]
+    partly = worker.ask("run", agent_id=answering_agent(worker), message_history=begun)
+    assert "leave the prompt out" not in failed(partly, "InvalidHistory")["message"]
+
+
+def test_the_arguments_of_a_refusal_are_of_no_account(worker: Worker) -> None:
+    """clause: TOOL-APPROVAL-ARGS, TOOL-REFUSED"""
+    run, request = start_guarded(worker, {"q": "x"}, tools=[tool(parameters=QUERY, requires_approval=True)])
+    worker.decide(request, approved=False, args={"q": 7}, message="no")
+    assert succeeded(worker.terminal(run))["result"] == "done"

@@ -469,6 +469,11 @@ def test_whatever_a_tool_raises_its_run_fails_and_no_other(python_worker: Worker
     assert succeeded(python_worker.terminal(canary))["result"] == "done"
 
 
+def test_a_tool_that_cancels_itself_was_not_late(python_worker: Worker) -> None:
+    """clause: TOOL-RAISES"""
+    failed(run_tool(python_worker, "cancel_itself"), "ToolError")
+
+
 def test_endless_recursion_fails_its_run(python_worker: Worker) -> None:
     """fault: F52"""
     failed(run_tool(python_worker, "recurse"), "ToolError")
@@ -578,6 +583,16 @@ def test_a_watchdog_needs_no_thread_that_can_run(tmp_path: Path) -> None:
             # Nobody in the worker could end them.
             assert select.select([member], [], [], CPU_S)[0]
             os.close(member)
+
+
+def test_a_watchdog_ends_a_worker_whose_loop_is_blocked_when_it_is_shut_down(tmp_path: Path) -> None:
+    """clause: LIFE-WATCHDOG"""
+    with python_worker_with() as worker:
+        worker.forgive(start_blocking(worker, "block_loop", tmp_path / "fifo"))
+        # One that is none sets no deadline.
+        worker.submit("shutdown", grace_ms=-1)
+        worker.forgive(worker.submit("shutdown", grace_ms=0))
+        assert worker.wait_exit(IN_TIME_S) == 70
 
 
 def test_a_worker_whose_loop_is_blocked_ends_when_nobody_listens(tmp_path: Path) -> None:

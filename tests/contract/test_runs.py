@@ -612,3 +612,21 @@ def test_each_model_of_a_list_has_its_own_retry(worker: Worker) -> None:
 
 def test_an_unreachable_endpoint_is_a_connection_error(worker: Worker) -> None:
     failed(worker.run(worker.agent(model=endpoint("llama3"))), "ModelConnectionError")
+
+
+def test_tokens_are_counted_before_a_request_where_the_model_can(worker: Worker) -> None:
+    """clause: RUN-LIMITS"""
+    limits = {"count_tokens_before_request": True, "input_tokens_limit": 2}
+    agent = worker.agent([says("done")], usage_limits=limits)
+    assert succeeded(worker.run(agent, "hi"))["result"] == "done"
+    refused = failed(worker.run(agent, "a prompt of more than eight bytes"), "UsageLimitExceeded")
+    assert refused["usage"]["requests"] == 0
+    listed = worker.agent(model=[{"script": [says("done")]}, "test"], usage_limits=limits)
+    failed(worker.run(listed, "a prompt of more than eight bytes"), "UsageLimitExceeded")
+
+
+def test_a_model_that_cannot_count_tokens_is_a_mistake_of_the_command(worker: Worker) -> None:
+    """clause: RUN-LIMITS"""
+    agent = worker.agent(model="test", usage_limits={"count_tokens_before_request": True})
+    error = failed(worker.run(agent), "InvalidCommand")
+    assert error["details"][0]["loc"] == ["usage_limits", "count_tokens_before_request"]

@@ -88,7 +88,7 @@ MOST: dict[str, dict[str, Any]] = {
     "shutdown": {"grace_ms": 0},
     "enqueue": {"target": 1, "prompt": [{"type": "text", "text": "x"}], "priority": "when_idle"},
     "approval": {"call_id": "1", "approved": False, "message": "no", "args": {}},
-    "tool_result": {"call_id": "1", "error": "broken", "details": None},
+    "tool_result": {"call_id": "1", "error": "broken", "details": {"of": 1}},
 }
 
 
@@ -165,7 +165,7 @@ OPTIONAL = [
     (kind, name)
     for kind, fields in MOST.items()
     for name in fields
-    if name not in LEAST[kind] and name not in ("deps", "error", "details", "result")
+    if name not in LEAST[kind] and name not in ("deps", "error", "result")
 ]
 
 

@@ -106,6 +106,8 @@ class Desk:
             on_ended=lambda: self.heard.append("ended"),
             on_gone=lambda: self.heard.append("gone"),
             on_signal=self.heard.append,
+            on_shutdown=self.heard.append,
+            on_lost=lambda: self.heard.append("lost"),
         )
 
     def raw(self, *payloads: bytes) -> bool:

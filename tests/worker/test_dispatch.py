@@ -187,6 +187,33 @@ def test_the_end_of_the_input_frees_what_waits_for_credit_and_ends_what_waits_fo
         assert "".join(frame["data"] for frame in someone.of("s") if frame["type"] == "chunk") == "done"
 
 
+def test_what_was_answered_in_the_last_breath_counts_as_answered() -> None:
+    """clause: LIFE-EOF, ENV-PIPELINE"""
+    with parent() as someone:
+        someone.send("run", "w", agent_id="looks", prompt="go")
+        someone.floor.until(lambda: len(someone.of("w")) == 2)
+        for call in someone.of("w"):
+            someone.send("tool_result", "w", call_id=call["call_id"], result=1)
+        someone.floor.input_ended()
+        assert someone.terminal("w")["type"] == "result"
+
+
+def test_a_list_of_agents_tells_of_the_commands_before_it_and_of_none_after() -> None:
+    """clause: ENV-PIPELINE, AGENT-ORDER"""
+    with parent() as someone:
+        someone.send("create_agent", "c", agent_id="late", model={"script": [{"text": "hi"}]})
+        someone.send("list_agents", "l")
+        someone.send("run", "r", agent_id="talks", prompt="go")
+        someone.send("delete_agent", "d", agent_id="late")
+        someone.send("delete_agent", "t", agent_id="talks")
+        listed = {agent["agent_id"]: agent for agent in someone.terminal("l")["result"]["agents"]}
+        assert set(listed) == {*AGENTS, "late"}
+        assert {agent["runs_inflight"] for agent in listed.values()} == {0}
+        someone.send("list_agents", "again")
+        left = {agent["agent_id"] for agent in someone.terminal("again")["result"]["agents"]}
+        assert left == set(AGENTS) - {"talks"}
+
+
 def test_a_fault_of_ours_in_a_command_is_its_answer_and_the_next_is_taken(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

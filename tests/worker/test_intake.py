@@ -229,6 +229,17 @@ def test_lost_framing_is_fatal_and_says_what_to_use(header: bytes, reason: str) 
         f"the framing is lost: {reason}. A frame is 4 bytes of length and JSON; `axon-port pack` makes frames of lines"
     )
     assert desk.items() == [InputLost()]
+    assert desk.heard == ["ended", "lost"]
+
+
+def test_a_shutdown_is_heard_before_the_loop_takes_it() -> None:
+    """clause: LIFE-WATCHDOG"""
+    desk = FrontDesk()
+    desk.send({"type": "shutdown", "id": 1, "grace_ms": 5})
+    assert desk.heard == [{"type": "shutdown", "id": 1, "grace_ms": 5}]
+    # Of an id that is in use it is none.
+    desk.send({"type": "shutdown", "id": 1})
+    assert len(desk.heard) == 1
 
 
 def test_an_input_that_broke_off_is_told_before_the_end() -> None:

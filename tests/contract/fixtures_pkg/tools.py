@@ -268,6 +268,15 @@ async def throw_later(kind: str) -> str:
     raise _exception(kind)
 
 
+async def cancel_itself() -> str:
+    """Cancels its own task, which nobody asked for."""
+    task = asyncio.current_task()
+    assert task is not None
+    task.cancel()
+    await asyncio.sleep(0)
+    return "never"
+
+
 def recurse(n: int = 0) -> int:
     """Calls itself without end."""
     return recurse(n + 1) + 1
