@@ -19,9 +19,11 @@ _TEXT: Final = frozenset(b"\t\n\v\f\r") | frozenset(range(0x20, 0x7F))
 
 @dataclass(frozen=True, slots=True)
 class Oversize:
-    """A frame announced more than `max_frame_bytes`. Its bytes are skipped as they come; the next frame is read."""
+    """A frame announced more than `max_frame_bytes`, or than there is memory for. Its bytes are skipped as they come;
+    the next frame is read."""
 
     length: int
+    allowed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,11 @@ class FrameDecoder:
                 position += skipped
                 continue
             if self._partial:
-                position += self._extend_partial(data, position)
+                try:
+                    position += self._extend_partial(data, position)
+                except MemoryError:
+                    found.append(self._let_go())
+                    continue
                 if (event := self._take_partial()) is not None:
                     found.append(event)
                 continue
@@ -99,6 +105,12 @@ class FrameDecoder:
         piece = data[position : position + missing]
         self._partial += piece
         return len(piece)
+
+    def _let_go(self) -> Oversize:
+        length = int.from_bytes(self._partial[:HEADER_BYTES], "big")
+        self._skip = HEADER_BYTES + length - len(self._partial)
+        self._partial = bytearray()
+        return Oversize(length, allowed=True)
 
     def _take_partial(self) -> bytearray | Oversize | FramingLost | None:
         if len(self._partial) < HEADER_BYTES:

@@ -145,6 +145,7 @@ class Intake:
         on_signal: Callable[[int], None],
         on_shutdown: Callable[[dict[str, Any]], None],
         on_lost: Callable[[], None],
+        on_deaf: Callable[[], None],
         recorder: Recorder | None = None,
     ) -> None:
         self._exchanges = exchanges
@@ -156,6 +157,7 @@ class Intake:
         self._on_signal = on_signal
         self._on_shutdown = on_shutdown
         self._on_lost = on_lost
+        self._on_deaf = on_deaf
         self._recorder = recorder
         self._taken: list[Item] = []
         self._lost = False
@@ -189,6 +191,9 @@ class Intake:
 
     def signalled(self, number: int) -> None:
         self._on_signal(number)
+
+    def deaf(self) -> None:
+        self._on_deaf()
 
     def _take_all(self, frames: list[bytes | bytearray | Oversize | FramingLost]) -> None:
         """In order. Pings that follow one another are answered together: what they are told is written once."""
@@ -245,7 +250,7 @@ class Intake:
             case Oversize(length):
                 self.frames_in += 1
                 self._unreadable(length)
-                self._exchanges.say(error_frame(None, _too_large(length, self._exchanges.max_frame_bytes)))
+                self._exchanges.say(error_frame(None, _skipped(frame, self._exchanges.max_frame_bytes)))
             case FramingLost():
                 error = _framing_lost(frame, self._exchanges.max_frame_bytes)
                 self._exchanges.say(error_frame(None, error, fatal=True))
@@ -299,9 +304,13 @@ class Intake:
             exchange.fail(refused.error)
 
 
-def _too_large(length: int, limit: int) -> WireError:
-    message = f"a frame of {length} bytes was skipped: the limit is {limit} (--max-frame-bytes)"
-    return WireError("FrameTooLarge", message, details={"length": length, "max_frame_bytes": limit})
+def _skipped(frame: Oversize, limit: int) -> WireError:
+    if frame.allowed:
+        return WireError(
+            "InternalError", f"a frame of {frame.length} bytes was skipped: the worker has no memory for it"
+        )
+    message = f"a frame of {frame.length} bytes was skipped: the limit is {limit} (--max-frame-bytes)"
+    return WireError("FrameTooLarge", message, details={"length": frame.length, "max_frame_bytes": limit})
 
 
 def _framing_lost(lost: FramingLost, limit: int) -> WireError:

@@ -23,6 +23,10 @@ class Loop(asyncio.SelectorEventLoop):
     def __init__(self) -> None:
         super().__init__(Selector())
 
+    def add_signal_handler(self, sig: int, callback: Callable[..., Any], *args: Any) -> None:
+        """As on systems that have no such thing: asyncio's would take the descriptor that tells of every signal."""
+        raise NotImplementedError("the worker hears its signals itself")
+
     def call_at(
         self, when: float, callback: Callable[..., Any], *args: Any, context: Context | None = None
     ) -> asyncio.TimerHandle:

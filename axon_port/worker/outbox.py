@@ -72,8 +72,9 @@ class _Change:
 class Outbox:
     """Frames on their way out.
 
-    `put` never blocks and never raises: after `broken` it drops what it is given, nobody is listening. `on_broken` is
-    called once, from whichever thread noticed. Close with `flush`, which waits until everything has left.
+    `put` waits for no reader, and raises nothing but `MemoryError`: after `broken` it drops what it is given, nobody is
+    listening. `on_broken` is called once, from whichever thread noticed. Close with `flush`, which waits until
+    everything has left.
     """
 
     def __init__(self, fd: int, on_broken: Callable[[], None], recorder: Recorder | None = None) -> None:
@@ -117,7 +118,7 @@ class Outbox:
         return self._waiting_bytes > CONGESTED_BYTES
 
     def put(self, payload: bytes) -> None:
-        """Send one frame. `payload` must not exceed `max_frame_bytes`; the callers in events.py see to that."""
+        """Send one frame. `payload` must not exceed `max_frame_bytes`: whoever makes it sees to that."""
         self.put_all((payload,))
 
     def put_all(self, payloads: Sequence[bytes], *, soon: bool = False) -> None:
@@ -140,6 +141,8 @@ class Outbox:
                 self._take_late()
         if self.broken:
             self._announce_broken()
+        elif self._held:
+            self._release_if_roomy()
 
     def _begin_change(self) -> None:
         self.lock.acquire()
@@ -194,6 +197,8 @@ class Outbox:
                 self._send_waiting()
         if self.broken:
             self._announce_broken()
+        elif self._held:
+            self._release_if_roomy()
 
     @contextlib.contextmanager
     def gathered(self) -> Generator[None]:
@@ -209,7 +214,7 @@ class Outbox:
             self._send_now()
 
     def when_room(self, callback: Callable[[], None]) -> None:
-        """Call `callback` once, from the writer's thread, when there is room again; at once where there is."""
+        """Call `callback` once, from whichever thread makes room; at once where there is room."""
         with self.lock:
             if not self.broken and self._waiting_bytes > LOW_BYTES:
                 self._held.append(callback)
@@ -343,9 +348,7 @@ class Outbox:
     def _batch_written(self) -> None:
         with self._change:
             self._writing = False
-            roomy = self._waiting_bytes <= LOW_BYTES
-        if roomy:
-            self._release_held()
+        self._release_if_roomy()
 
     def _announce_broken(self) -> None:
         with self.lock:
@@ -353,6 +356,10 @@ class Outbox:
         if not told:
             self._on_broken()
         self._release_held()
+
+    def _release_if_roomy(self) -> None:
+        if self._waiting_bytes <= LOW_BYTES:
+            self._release_held()
 
     def _release_held(self) -> None:
         with self.lock:

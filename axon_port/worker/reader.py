@@ -10,12 +10,16 @@ from __future__ import annotations
 import os
 import select
 import threading
+import time
 from typing import Final, Protocol
 
 from axon_port.wire.framing import FrameDecoder, FramingLost, Oversize
 
 READ_BYTES: Final = 122_880
 """One read. From 128 KiB on the C library would have the system make fresh pages for each."""
+
+MEMORY_SECONDS: Final = 0.01
+"""Between two attempts to read, where there is no memory."""
 
 _GONE: Final = select.POLLERR | select.POLLHUP | select.POLLNVAL
 
@@ -39,6 +43,10 @@ class Listener(Protocol):
         """A signal came."""
         ...
 
+    def deaf(self) -> None:
+        """The thread has failed, in an exception's handler: nothing will be heard any more."""
+        ...
+
 
 class Reader:
     """Reads frames from `read_fd` (None: closed from the start) and watches `write_fd`."""
@@ -53,7 +61,7 @@ class Reader:
         self._signal_read, self.signal_fd = _pipe()
         self._paused = False
         self._stopping = False
-        self._thread = threading.Thread(target=self._watch, name="axon-port reader", daemon=True)
+        self._thread = threading.Thread(target=self._hear, name="axon-port reader", daemon=True)
         self.bytes_in = 0
 
     def start(self) -> None:
@@ -67,6 +75,13 @@ class Reader:
         """End the thread; what was not read stays unread."""
         self._stopping = True
         os.write(self._wake_write, b"s")
+
+    def _hear(self) -> None:
+        try:
+            self._watch()
+        except BaseException:
+            self._listener.deaf()
+            raise
 
     def _watch(self) -> None:
         self._poll.register(self._wake_read, select.POLLIN)
@@ -100,6 +115,10 @@ class Reader:
         try:
             data = os.read(fd, READ_BYTES)
         except BlockingIOError:
+            return
+        except MemoryError:
+            # What waits in the pipe is not lost, and there may be some again soon.
+            time.sleep(MEMORY_SECONDS)
             return
         except OSError:
             # A terminal that was hung up, a socket that was reset: no more will come.

@@ -7,6 +7,7 @@ agents go on.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -16,6 +17,8 @@ from axon_port.agents.capabilities import close_capabilities
 from axon_port.agents.definition import AgentDefinition, Workshop, build_agent
 from axon_port.wire import commands
 from axon_port.wire.errors import WireError
+
+_logger = logging.getLogger("axon_port.worker")
 
 
 @dataclass(slots=True)
@@ -61,7 +64,11 @@ class Roster:
         """Close what an agent that was deleted or replaced kept open, once its last run has ended."""
         agent.retired = True
         if agent.runs_inflight == 0:
-            await close_capabilities(agent.definition.capabilities)
+            try:
+                await close_capabilities(agent.definition.capabilities)
+            except Exception:
+                # Of whoever's transport that is. Neither a run's result nor a deletion hangs on it.
+                _logger.exception("what agent %r kept open could not be closed", agent.definition.agent_id)
             await agent.definition.lease.end()
 
     def begin_change(self, agent_id: str) -> Change:

@@ -54,6 +54,8 @@ class ActiveRun:
         self._arrived = time.monotonic()
         self._change = services.roster.change_under_way(command.agent_id)
         self._agent: Agent | None = None
+        self._begun = False
+        self._counted = False
         self._execution: Execution | None = None
         self._ending: WireError | None = None
         self._settled = False
@@ -70,6 +72,8 @@ class ActiveRun:
         if self._change is None:
             # Known at once: an unknown agent must not cost a task.
             self._agent = self._services.roster.find(self.command.agent_id)
+        else:
+            self._change.add_done_callback(self._meet)
         loop = asyncio.get_running_loop()
         self._services.stats.runs_started += 1
         self._services.stats.agent(self.command.agent_id).runs += 1
@@ -128,15 +132,10 @@ class ActiveRun:
         current_run.set(RunTag(self.exchange, self.command.agent_id))
         if not self._spans.enter(self.command.traceparent):
             _logger.debug("a traceparent that is none was ignored")
-        if self._agent is None:
-            # As the change left it: a deletion that came after this command may have been made already.
-            found = None if self._change is None else await asyncio.shield(self._change)
-            self._agent = known(found, self.command.agent_id)
-            if self.command.timeout_ms is None and (timeout_ms := self._timeout_ms()) is not None:
-                self._arm_timeout(timeout_ms)
-        agent = self._agent
-        agent.runs_inflight += 1
+        self._begun = True
         try:
+            agent = self._agent or await self._awaited()
+            self._count_in(agent)
             if agent.turns is None:
                 return await self._execute(agent)
             async with agent.turns:
@@ -145,9 +144,30 @@ class ActiveRun:
             # Either would stop the event loop, and with it every other run.
             raise _Escaped(repr(error)) from error
         finally:
-            agent.runs_inflight -= 1
-            if agent.retired:
-                await self._services.roster.retire(agent)
+            if self._counted and self._agent is not None:
+                self._agent.runs_inflight -= 1
+                if self._agent.retired:
+                    await self._services.roster.retire(self._agent)
+
+    async def _awaited(self) -> Agent:
+        """The agent as the change left it: a deletion that came after this command may have been made already."""
+        found = None if self._change is None else await asyncio.shield(self._change)
+        agent = known(found, self.command.agent_id)
+        if self.command.timeout_ms is None and (timeout_ms := agent.definition.command.timeout_ms) is not None:
+            self._arm_timeout(timeout_ms)
+        return agent
+
+    def _meet(self, change: asyncio.Future[Agent | None]) -> None:
+        # Before a deletion that came later hears of the change: it closes what none of the agent's runs needs.
+        agent = change.result()
+        if agent is not None and self._begun and self.task is not None and not self.task.done():
+            self._count_in(agent)
+
+    def _count_in(self, agent: Agent) -> None:
+        self._agent = agent
+        if not self._counted:
+            self._counted = True
+            agent.runs_inflight += 1
 
     async def _execute(self, agent: Agent) -> Frame:
         services = self._services
@@ -222,7 +242,12 @@ class ActiveRun:
         # Not settled: that would have cancelled the timer.
         self._services.stats.tools["abandoned"] += 1
         _logger.warning("run %r did not stop in time and was left behind", self.exchange.id)
-        self._settle(self._error_frame(ending))
+        try:
+            frame = self._error_frame(ending)
+        except Exception:
+            _logger.exception("what run %r leaves could not be written", self.exchange.id)
+            frame = error_frame(self.exchange.id, ending)
+        self._settle(frame)
 
     def _error_frame(self, error: WireError) -> Frame:
         extra: dict[str, Any] = {}
@@ -240,11 +265,13 @@ class ActiveRun:
         self._settled = True
         for timer in self._timers:
             timer.cancel()
-        self._host.calls.cancel_all("finished")
-        self._count(frame)
-        # First: whoever has the answer and asks how many runs are left is not told of this one.
-        self._on_settled(self)
-        self.exchange.settle(frame)
+        try:
+            self._host.calls.cancel_all("finished")
+            self._count(frame)
+            # First: whoever has the answer and asks how many runs are left is not told of this one.
+            self._on_settled(self)
+        finally:
+            self.exchange.settle(frame)
         self._spans.ended(frame, time.monotonic() - self._arrived, self._host.chunks)
 
     def _count(self, frame: Frame) -> None:

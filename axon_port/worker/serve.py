@@ -93,7 +93,7 @@ class Worker:
         self._options = options
         self._guardian = guardian
         self._spare = [os.open(os.devnull, os.O_RDONLY)]
-        self._captured = port.captured
+        self._port = port
         self._stats = Stats()
         self._redactor = Redactor()
         self._recorder = _new_recorder(options, self._redactor)
@@ -111,6 +111,7 @@ class Worker:
             on_signal=self._signalled,
             on_shutdown=self._shutdown_read,
             on_lost=self._framing_lost,
+            on_deaf=self._deaf,
             recorder=self._recorder,
         )
         self._reader = Reader(port.read_fd, port.write_fd, self._intake, options.max_frame_bytes)
@@ -138,7 +139,7 @@ class Worker:
         signals.catch(self._reader.signal_fd)
         try:
             logs.install(self._sink)
-            self._captures = [logs.Capture(fd, logger, self._sink) for fd, logger in self._captured.items()]
+            self._captures = [logs.Capture(fd, logger, self._sink) for fd, logger in self._port.captured.items()]
             self._reader.start()
             import anyio
 
@@ -299,6 +300,11 @@ class Worker:
             # Importing takes longer than there is time.
             self._leave_unbegun("fatal", EX_DATAERR)
 
+    def _deaf(self) -> None:
+        # A worker that hears nothing, not even the end of its input, is of no use: its supervisor has another one.
+        _logger.critical("the thread that reads has failed", exc_info=True)
+        self._exit(EX_SOFTWARE)
+
     def _leave_unbegun(self, reason: str, status: int) -> NoReturn:
         for exchange in self._exchanges:
             exchange.fail(WireError("ShuttingDown", "the worker went down before it could begin"))
@@ -319,24 +325,32 @@ class Worker:
         # For good: of two threads that see a reason the first leaves, and says goodbye once.
         self._leaving.acquire()
         self._watchdog.expire_in(LEAVE_SECONDS)
-        self._end_descendants()
         # `os._exit` runs no exit handlers; user code may have registered some. Those of multiprocessing wait for
         # its children, and had to wait for the end of these.
-        atexit._run_exitfuncs()  # pyright: ignore[reportPrivateUsage, reportAttributeAccessIssue]
-        self._end_descendants()
-        stdio.release_captured()
-        for capture in self._captures:
-            capture.finish(LAST_LINES_SECONDS)
-        for exchange in [] if self._lifecycle is None else self._lifecycle.shutdowns:
-            exchange.succeed({})
-        for exchange in self._exchanges:
-            exchange.fail(WireError("InternalError", "the worker ended before this was done"))
+        exit_handlers = atexit._run_exitfuncs  # pyright: ignore[reportPrivateUsage, reportAttributeAccessIssue]
+        for step in (self._end_descendants, exit_handlers, self._end_descendants, self._end_captures, self._answer_all):
+            try:
+                step()
+            except BaseException:
+                # Nothing that somebody's code did may keep the next step from what it owes.
+                _logger.exception("a step of the end failed")
         self._end_telemetry(reason)
         self._exchanges.say({"type": "goodbye", "reason": reason})
         self._outbox.flush(FLUSH_SECONDS)
         self._close_record(FLUSH_SECONDS)
         self._guardian.dismiss()
         os._exit(status)
+
+    def _end_captures(self) -> None:
+        self._port.release_captured()
+        for capture in self._captures:
+            capture.finish(LAST_LINES_SECONDS)
+
+    def _answer_all(self) -> None:
+        for exchange in [] if self._lifecycle is None else self._lifecycle.shutdowns:
+            exchange.succeed({})
+        for exchange in self._exchanges:
+            exchange.fail(WireError("InternalError", "the worker ended before this was done"))
 
     def _exit(self, status: int) -> NoReturn:
         """Leave at once, from whichever thread; what waits already may still leave."""

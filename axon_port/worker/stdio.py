@@ -29,6 +29,9 @@ PIPE_BYTES: Final = 262_144
 """What the input may hold, where it is a pipe and the system allows it: it counts the pages of all pipes of a user, and
 makes small ones of those beyond 64 MiB."""
 
+_CAPTURED: Final = {"stdout": 1, "stderr": 2}
+"""The descriptors whose lines become logs, by the name of the logger."""
+
 _FIRST_PRIVATE: Final = 5
 """Private duplicates stay above the descriptors that somebody may have a meaning for."""
 
@@ -44,6 +47,13 @@ class FramePort:
     read_fd: int | None
     write_fd: int
     captured: dict[int, str] = field(default_factory=dict[int, str])
+
+    def release_captured(self) -> None:
+        """Give up the write ends of the captured pipes, so that their readers see the end of what was printed."""
+        for name in self.captured.values():
+            # Not by a new descriptor: there may be none left. Somebody may have closed either of them.
+            with contextlib.suppress(OSError):
+                os.dup2(0, _CAPTURED[name])
 
 
 def joined_to_frames(fd: int, *, nouse_stdio: bool) -> bool:
@@ -83,21 +93,13 @@ def claim(*, nouse_stdio: bool) -> FramePort:
         # A print is to be heard when it is made, not when a buffer is full; and it fails in no locale.
         stdout = cast("TextIOWrapper", sys.stdout)
         stdout.reconfigure(line_buffering=True, encoding="utf-8", errors="backslashreplace")
-    captured = {_capture(1): "stdout"}
+    captured = {_capture(_CAPTURED["stdout"]): "stdout"}
     if stderr_joined:
-        captured[_capture(2)] = "stderr"
+        captured[_capture(_CAPTURED["stderr"])] = "stderr"
     else:
         replace_stderr()
     os.register_at_fork(after_in_child=lambda: _forget(read_fd, write_fd, *captured))
     return FramePort(read_fd, write_fd, captured)
-
-
-def release_captured() -> None:
-    """Give up the write ends of the captured pipes, so that their readers see the end of what was printed."""
-    for fd in (1, 2):
-        if stat.S_ISFIFO(os.fstat(fd).st_mode):
-            # Not by a new descriptor: there may be none left.
-            os.dup2(0, fd)
 
 
 def _is_open(fd: int, direction: int) -> bool:

@@ -469,6 +469,15 @@ def test_whatever_a_tool_raises_its_run_fails_and_no_other(python_worker: Worker
     assert succeeded(python_worker.terminal(canary))["result"] == "done"
 
 
+def test_what_a_tool_does_to_descriptors_and_exit_handlers_spoils_no_end() -> None:
+    """clause: LIFE-GOODBYE, LIFE-SHUTDOWN"""
+    with python_worker_with() as worker:
+        assert returned(worker, "spoil_the_end") == "spoilt"
+        succeeded(worker.ask("shutdown"))
+        assert worker.wait_for("goodbye")["reason"] == "shutdown"
+        assert worker.wait_exit(IN_TIME_S) == 0
+
+
 def test_a_tool_that_cancels_itself_was_not_late(python_worker: Worker) -> None:
     """clause: TOOL-RAISES"""
     failed(run_tool(python_worker, "cancel_itself"), "ToolError")

@@ -55,6 +55,26 @@ def test_a_frame_too_long_is_reported_and_skipped_and_the_next_one_works(length:
     assert events == [Oversize(length), b"next"]
 
 
+def test_a_frame_that_there_is_no_memory_for_is_skipped_and_the_next_one_works() -> None:
+    """clause: FRAME-MEMORY"""
+
+    class Poor(FrameDecoder):
+        """Has no memory for the third piece of a frame."""
+
+        pieces = 0
+
+        def _extend_partial(self, data: bytes, position: int) -> int:
+            self.pieces += 1
+            if self.pieces == 3:
+                raise MemoryError
+            return super()._extend_partial(data, position)
+
+    decoder = Poor(MAX)
+    stream = encode_frame(b"x" * 100) + encode_frame(b"next")
+    events = [event for start in range(0, len(stream), 20) for event in decoder.receive(stream[start : start + 20])]
+    assert events == [Oversize(100, allowed=True), b"next"]
+
+
 def test_a_frame_of_the_greatest_length_is_accepted() -> None:
     assert fed_every_way(encode_frame(b"x" * MAX), MAX) == [b"x" * MAX]
 

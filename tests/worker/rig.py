@@ -108,6 +108,7 @@ class Desk:
             on_signal=self.heard.append,
             on_shutdown=self.heard.append,
             on_lost=lambda: self.heard.append("lost"),
+            on_deaf=lambda: self.heard.append("deaf"),
         )
 
     def raw(self, *payloads: bytes) -> bool:

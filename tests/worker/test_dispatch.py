@@ -214,6 +214,30 @@ def test_a_list_of_agents_tells_of_the_commands_before_it_and_of_none_after() ->
         assert left == set(AGENTS) - {"talks"}
 
 
+def test_what_an_agent_keeps_open_outlives_the_runs_that_came_before_its_deletion(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """clause: AGENT-ORDER, AGENT-DELETE"""
+    closed: list[object] = []
+
+    async def close(capabilities: object) -> None:
+        closed.append(capabilities)
+        raise OSError("it was closed already")
+
+    monkeypatch.setattr(roster, "close_capabilities", close)
+    with parent() as someone:
+        someone.send("create_agent", "c", agent_id="late", **AGENTS["looks"])
+        someone.send("run", "r", agent_id="late", prompt="go")
+        someone.send("delete_agent", "d", agent_id="late")
+        assert someone.terminal("d")["type"] == "result"
+        someone.floor.until(lambda: len(someone.of("r")) == 2)
+        assert closed == []
+        for call in someone.of("r"):
+            someone.send("tool_result", "r", call_id=call["call_id"], result=1)
+        assert someone.terminal("r")["result"] == "done"
+        assert len(closed) == 1
+
+
 def test_a_fault_of_ours_in_a_command_is_its_answer_and_the_next_is_taken(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

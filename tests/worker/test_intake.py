@@ -242,6 +242,15 @@ def test_a_shutdown_is_heard_before_the_loop_takes_it() -> None:
     assert len(desk.heard) == 1
 
 
+def test_a_frame_that_there_was_no_memory_for_is_a_fault_of_the_worker() -> None:
+    """clause: FRAME-MEMORY"""
+    desk = FrontDesk()
+    desk.intake.heard([Oversize(100, allowed=True)])
+    (frame,) = desk.frames
+    assert (frame["id"], frame["error_type"]) == (None, "InternalError")
+    assert "100 bytes" in frame["message"]
+
+
 def test_an_input_that_broke_off_is_told_before_the_end() -> None:
     """clause: FRAME-TRUNCATED"""
     desk = FrontDesk()

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import weakref
 from collections.abc import Coroutine
 from contextvars import ContextVar, copy_context
 from typing import Any
+
+import pytest
 
 from axon_port.worker.loop import Loop
 
@@ -69,5 +72,15 @@ def test_a_task_whose_sleep_was_cancelled_leaves_nothing_behind() -> None:
         await asyncio.wait([task])
         del task
         assert alive() is None
+
+    run(main())
+
+
+def test_nobody_takes_the_signals_from_the_worker() -> None:
+    """clause: LIFE-SIGNAL"""
+
+    async def main() -> None:
+        with pytest.raises(NotImplementedError):
+            asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, print)
 
     run(main())

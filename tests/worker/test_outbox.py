@@ -343,6 +343,26 @@ def test_a_producer_waits_above_the_high_mark_and_goes_on_below_the_low_one() ->
         run_async(main)
 
 
+def test_a_producer_goes_on_where_the_room_came_without_the_writer_s_thread(tmp_path: Path) -> None:
+    """Small frames that were gathered leave by the thread that put them. clause: OUT-MARKS"""
+    frame = bytes(INLINE_BYTES - 4)
+
+    async def main(outbox: Outbox) -> None:
+        with outbox.gathered():
+            for _ in range(HIGH_BYTES // len(frame) + 1):
+                outbox.put(frame)
+            waiting = asyncio.ensure_future(outbox.room())
+            await asyncio.sleep(0)
+            assert not waiting.done()
+        await waiting
+
+    # A file takes everything at once.
+    with (tmp_path / "out").open("wb") as file:
+        outbox = Outbox(file.fileno(), lambda: None)
+        run_async(lambda: main(outbox))
+        outbox.break_off()
+
+
 def test_a_producer_that_waits_goes_on_when_nobody_reads_any_more() -> None:
     with pipe() as ends, writing(ends) as (outbox, _):
 

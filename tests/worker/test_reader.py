@@ -39,6 +39,9 @@ class Ear:
     def signalled(self, number: int) -> None:
         self.events.put(("signal", number))
 
+    def deaf(self) -> None:
+        self.events.put("deaf")
+
     def next(self) -> Any:
         return self.events.get(timeout=SECONDS)
 
@@ -239,3 +242,32 @@ def test_an_input_that_fails_has_ended() -> None:
         parents.close()
         with reading(ours.fileno()) as (_, ear, _output):
             assert ear.next()[0] == "ended"
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_reader_that_fails_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that hears nothing would not even hear that its parent has gone."""
+
+    def fails(_self: Ear, _frames: object) -> bool:
+        raise RuntimeError("on purpose")
+
+    monkeypatch.setattr(Ear, "heard", fails)
+    with pipe() as ends, reading(ends.read_fd) as (_, ear, _output):
+        os.write(ends.write_fd, encode_frame(b"x"))
+        assert ear.next() == "deaf"
+
+
+def test_bytes_that_there_is_no_memory_for_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """clause: FRAME-MEMORY"""
+    with pipe() as ends, reading(ends.read_fd) as (_, ear, _output):
+        read, failures = os.read, [MemoryError(), MemoryError()]
+
+        def sometimes(fd: int, size: int) -> bytes:
+            if fd == ends.read_fd and failures:
+                raise failures.pop()
+            return read(fd, size)
+
+        monkeypatch.setattr(os, "read", sometimes)
+        os.write(ends.write_fd, encode_frame(b"x"))
+        assert ear.next() == b"x"
+        assert failures == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 from typing import NoReturn
@@ -174,6 +175,33 @@ def test_a_run_that_does_not_stop_ends_without_stopping(
         someone.floor.turns(10)
         assert len(someone.of("r")) == 1
     assert "did not stop in time" in caplog.text
+
+
+def test_a_run_that_leaves_nothing_that_can_be_written_ends_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """clause: RUN-UNWIND, ENV-ONE-TERMINAL"""
+
+    async def stays(_self: Execution) -> NoReturn:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(86_400)
+        await asyncio.sleep(86_400)
+        raise AssertionError
+
+    def cannot(_self: Execution) -> NoReturn:
+        raise TypeError("not to be written")
+
+    monkeypatch.setattr(Execution, "run", stays)
+    monkeypatch.setattr(Execution, "leftover", cannot)
+    with parent() as someone:
+        someone.start("run", "talks")
+        someone.floor.turns(10)
+        stats = json.dumps({"type": "stats", "id": "s"}).encode()
+        now = WireError("Cancelled", "now")
+        someone.floor.receive(stats, expecting=lambda: someone.floor.dispatcher.end_all(now, within=0.0))
+        assert someone.terminal("r")["error_type"] == "Cancelled"
+        assert someone.floor.stats.inflight == 0
+    assert "could not be written" in caplog.text
 
 
 def test_runs_that_come_after_the_end_of_the_input_do_not_wait_for_a_parent() -> None:

@@ -214,7 +214,7 @@ def test_a_terminal_that_is_both_is_not_joined() -> None:
 def test_what_was_printed_has_an_end_when_the_pipes_are_released() -> None:
     source = """
 os.write(1, b"last words")
-stdio.release_captured()
+port.release_captured()
 fd = next(iter(port.captured))
 say(printed=os.read(fd, 100).decode(), end=os.read(fd, 100).decode())
 os.write(1, b"into the void")

@@ -1,6 +1,7 @@
 """Python handlers: what tools do, and what they should not do."""
 
 import asyncio
+import atexit
 import ctypes
 import dataclasses
 import datetime
@@ -275,6 +276,14 @@ async def cancel_itself() -> str:
     task.cancel()
     await asyncio.sleep(0)
     return "never"
+
+
+def spoil_the_end() -> str:
+    """Closes the descriptors that the worker listens to, and registers an exit handler that fails."""
+    os.close(1)
+    os.close(2)
+    atexit.register(_exception, "no such exception")
+    return "spoilt"
 
 
 def recurse(n: int = 0) -> int:
