@@ -6,6 +6,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
+
 from tests.beam.programs import environment, needed, with_axon_port
 from tests.kit import REPOSITORY
 
@@ -46,6 +48,39 @@ def test_the_tasks_in_erlang_do_what_they_print(tmp_path: Path) -> None:
         "asked: here",
         "stopped: shutdown",
     ]
+
+
+@pytest.fixture(scope="session")
+def worker_scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of the gen_server and its scenes, compiled without a warning."""
+    directory = tmp_path_factory.mktemp("worker_scenes")
+    sources = [EXAMPLES / "erlang" / "axon_worker.erl", REPOSITORY / "tests" / "beam" / "worker_scenes.erl"]
+    subprocess.run([needed("erlc"), "-Wall", "-Werror", "-o", directory, *sources], timeout=TIMEOUT, check=True)
+    return directory
+
+
+@pytest.mark.parametrize(
+    "scene",
+    [
+        pytest.param("callers_die", id="the runs of callers that died are cancelled"),
+        pytest.param("caller_is_dead_before_he_is_read", id="also of one that died before his run began"),
+        pytest.param("callers_give_up", id="a run that timed out is cancelled, nothing comes afterwards"),
+        pytest.param("cannot_be_encoded", id="a term that is no JSON, or too long, is the error of who gave it"),
+        pytest.param("stopped", id="while the worker drains, runs are heard and answered"),
+        pytest.param("stopped_without_grace", id="what outlasts the grace is told that it was cancelled"),
+        pytest.param("refused", id="a refused tool_result is logged, told, and not the end of its run"),
+        pytest.param("refused_unread", id="a frame that the worker could not read is logged"),
+        pytest.param("worker_dies", id="a caller is told that there is no worker any more"),
+        pytest.param("written_to_a_closed_port", id="a closed port is no error of what writes to it"),
+    ],
+)
+def test_the_erlang_worker(scene: str, worker_scenes: Path, tmp_path: Path) -> None:
+    env = {**with_axon_port(tmp_path), "ERL_CRASH_DUMP_SECONDS": "0"}
+    command = [needed("erl"), "-noshell", "-pa", worker_scenes, "-run", "worker_scenes", "main", scene]
+    done = subprocess.run(
+        command, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=TIMEOUT, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", "")
 
 
 def test_the_elixir_example_answers_a_tool_call_and_streams(tmp_path: Path) -> None:
