@@ -16,11 +16,9 @@ from typing import Any, Final
 
 from axon_port import __version__
 from axon_port.advice import AdvisingParser, UsageError
+from axon_port.statuses import EX_INTERRUPTED, EX_SOFTWARE, EX_USAGE
 from axon_port.worker.options import Options
 
-EX_USAGE: Final = 64
-EX_SOFTWARE: Final = 70
-EX_INTERRUPTED: Final = 130
 """What a shell makes of a process that SIGINT has ended."""
 
 LEVELS: Final = ("debug", "info", "warning", "error", "critical")

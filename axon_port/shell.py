@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 from typing import BinaryIO, Final
 
+from axon_port.statuses import EX_DATAERR
 from axon_port.wire import codec
 from axon_port.wire.framing import FrameDecoder, FramingLost, Oversize, encode_frame
 
-EX_DATAERR: Final = 65
 MAX_FRAME_BYTES: Final = 512 * 1024 * 1024
 """The longest frame `unpack` takes: eight times a worker's default, and less than any four characters of text say."""
 

@@ -152,11 +152,10 @@ def test_a_bound_has_the_value_of_the_code(row: list[str]) -> None:
 
 
 def test_the_exit_statuses_are_those_of_the_code() -> None:
-    from axon_port.cli import EX_USAGE
-    from axon_port.shell import EX_DATAERR
+    from axon_port.statuses import EX_DATAERR, EX_OK, EX_SOFTWARE, EX_USAGE
 
     listed = [row[0] for row in table("exit status")]
-    expected = {lifecycle.EX_OK, 1, EX_USAGE, EX_DATAERR, serve.EX_SOFTWARE}
+    expected = {EX_OK, 1, EX_USAGE, EX_DATAERR, EX_SOFTWARE}
     assert listed == [*map(str, sorted(expected)), "128 + n"]
 
 

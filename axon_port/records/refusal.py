@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Final
 
+from axon_port.statuses import EX_DATAERR, EX_NOINPUT
 from axon_port.wire.record import NotARecord
-
-EX_DATAERR: Final = 65
-EX_NOINPUT: Final = 66
 
 
 def refuse(command: str, path: Path, error: OSError | NotARecord) -> int:

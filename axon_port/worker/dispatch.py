@@ -28,6 +28,7 @@ from axon_port.wire.commands import parse_command
 from axon_port.wire.envelope import about_answer
 from axon_port.wire.errors import WireError, invalid_command
 from axon_port.wire.events import error_frame
+from axon_port.worker.admission import Admission
 from axon_port.worker.calls import Crossed, PendingCalls, UnknownCall, Waiting, Wanted
 from axon_port.worker.exchanges import Exchange, Exchanges
 from axon_port.worker.intake import Received
@@ -78,6 +79,7 @@ class Dispatcher:
         self._calls = PendingCalls()
         self._services = RunServices(
             outbox=around.exchanges.outbox,
+            admission=Admission(around.exchanges.outbox),
             calls=self._calls,
             roster=self.roster,
             stats=around.stats,

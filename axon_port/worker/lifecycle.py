@@ -19,6 +19,7 @@ from typing import Any, Final, Literal, cast
 
 import anyio
 
+from axon_port.statuses import EX_DATAERR, EX_OK
 from axon_port.wire.commands import Shutdown, parse_command
 from axon_port.wire.errors import WireError
 from axon_port.worker.dispatch import Dispatcher, Surroundings
@@ -32,9 +33,6 @@ from axon_port.worker.spans import Telemetry
 from axon_port.worker.stats import Stats
 from axon_port.worker.watchdog import Watchdog
 
-EX_OK: Final = 0
-EX_DATAERR: Final = 65
-
 DEFAULT_GRACE_MS: Final = 5_000
 """How long runs may go on after `shutdown` or a signal."""
 
@@ -44,8 +42,8 @@ MARGIN_SECONDS: Final = 3.0
 DRAIN_UNWIND_SECONDS: Final = 0.5
 """How long runs may unwind when the drain timeout has passed; the watchdog is near."""
 
-FATAL_UNWIND_SECONDS: Final = 0.05
-"""The framing is lost: the process ends within 100 ms."""
+LAST_UNWIND_SECONDS: Final = 0.05
+"""For runs that are still there when the worker is over, whatever ended it: a lost framing leaves 100 ms for all."""
 
 TURN_SECONDS: Final = 0.005
 """How long commands are taken in one turn of the loop before the runs get theirs."""
@@ -130,9 +128,9 @@ class Lifecycle:
         while (item := self._parts.inbox.take()) is not None:
             if isinstance(item, Received):
                 self.dispatcher.dispatch(item)
-        self.dispatcher.end_all(_cancelled("the worker is going down"), within=FATAL_UNWIND_SECONDS)
+        self.dispatcher.end_all(_cancelled("the worker is going down"), within=LAST_UNWIND_SECONDS)
         while runs := [run.task for run in self.dispatcher.runs if run.task is not None]:
-            await asyncio.wait(runs, timeout=FATAL_UNWIND_SECONDS)
+            await asyncio.wait(runs, timeout=LAST_UNWIND_SECONDS)
         for exchange in self._parts.exchanges:
             if exchange not in self.shutdowns:
                 exchange.fail(WireError("ShuttingDown", "the worker went down before this was done"))
@@ -150,7 +148,7 @@ class Lifecycle:
 
     def _framing_lost(self) -> None:
         self.status = EX_DATAERR
-        self._stop("fatal", 0.0, unwind=FATAL_UNWIND_SECONDS)
+        self._stop("fatal", 0.0, unwind=LAST_UNWIND_SECONDS)
 
     def _stop(self, reason: Reason, grace: float, *, unwind: float = UNWIND_SECONDS) -> None:
         if not self._stopping or reason == "fatal":

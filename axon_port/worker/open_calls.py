@@ -63,7 +63,7 @@ class OpenCalls:
     ) -> Any:
         """Raises `WireError` `ResultTooLarge` for a call that no frame holds, `ParentGone` after the end of input."""
         payload = self._payload(call, wanted, asked, timeout)
-        await self._services.outbox.room()
+        await self._services.admission.room()
         if self._parent_gone:
             raise parent_gone()
         waiting = self._services.calls.wait_for(self._exchange.id, call.call_id, wanted, faults)
@@ -96,7 +96,8 @@ class OpenCalls:
         }
         if timeout is not None:
             frame["timeout_ms"] = round(timeout * 1000)
-        payload = codec.encode(frame)
+        # Redacted before it is measured: what stands for a short key is longer than the key.
+        payload = self._exchange.keys.payload(codec.encode(frame))
         limit = self._services.max_frame_bytes
         if len(payload) > limit:
             message = f"a call of tool {call.name[:256]!r} takes {len(payload)} bytes, a frame at most {limit}"

@@ -3,8 +3,8 @@
 Where nothing waits and the pipe has room, the thread that puts a small frame writes it itself, chunks at the end of the
 loop's turn; everything else goes through one writer thread, which gathers what waits into one `writev`. Nobody is ever
 inside a frame when cancelled.
-A parent that does not read makes frames wait here: `room` holds producers back above `HIGH_BYTES`, and `congested`
-tells the logs and the reader when enough is enough.
+A parent that does not read makes frames wait here: above `HIGH_BYTES` producers hold back (admission.py), and
+`congested` tells the logs and the reader when enough is enough.
 
 All that frames pass on their way out shares one lock, which its holder may take again: wherever something is made the
 collector can run anybody's finalizer, and many of those log. What is put from inside waits until the change is whole.
@@ -49,9 +49,6 @@ GATHERED_FRAMES: Final = 256
 FLUSH_TICK_SECONDS: Final = 0.001
 """How often `flush` looks whether everything has left."""
 
-SETTLING_TURNS: Final = 4
-"""Turns of the event loop from `room` to the frame it was asked for: a run's task ends, then its callback settles."""
-
 
 class _Change:
     """For `with`: what is between has a beginning and an end, whatever happens."""
@@ -94,8 +91,6 @@ class Outbox:
         self._gathering = False
         self._turning = False
         self._held: list[Callable[[], None]] = []
-        self._queue: deque[asyncio.Future[None]] = deque()
-        self._admitting = False
         self._poll = select.poll()
         self._poll.register(fd, select.POLLOUT)
         self.broken = False
@@ -220,40 +215,6 @@ class Outbox:
                 self._held.append(callback)
                 return
         callback()
-
-    async def room(self) -> None:
-        """Wait until a producer may add a frame. Returns at once where there is room, or nobody to read it.
-
-        Only for the event loop. Producers that had to wait go on one after the other, in order, each when the frame
-        of the one before it counts: all at once they would fill with all their frames what was to stay bounded.
-        """
-        if self.broken or (self.has_room and not self._queue):
-            return
-        import asyncio
-
-        loop = asyncio.get_running_loop()
-        place = loop.create_future()
-        self._queue.append(place)
-        if not self._admitting:
-            self._admitting = True
-            self.when_room(lambda: call_on(loop, lambda: self._admit(loop)))
-        await place
-
-    def _admit(self, loop: asyncio.AbstractEventLoop, turns: int = 0) -> None:
-        if turns:
-            loop.call_soon(self._admit, loop, turns - 1)
-            return
-        while self._queue and (self.broken or self._queue[0].done()):
-            place = self._queue.popleft()
-            if not place.done():
-                place.set_result(None)
-        if not self._queue:
-            self._admitting = False
-        elif self.has_room:
-            self._queue.popleft().set_result(None)
-            loop.call_soon(self._admit, loop, SETTLING_TURNS)
-        else:
-            self.when_room(lambda: call_on(loop, lambda: self._admit(loop)))
 
     def flush(self, timeout: float | None) -> bool:
         """Wait until everything has left, at most `timeout` seconds. False where something stayed."""

@@ -12,6 +12,7 @@ The first of "it finished" and "it was ended" decides; the done-callback of the 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable
@@ -179,7 +180,7 @@ class ActiveRun:
         frame = self._result(outcome, self._execution)
         self._spans.delivering()
         await self._host.chunks.drained()
-        await services.outbox.room()
+        await services.admission.room()
         return frame
 
     def _result(self, outcome: Outcome, execution: Execution) -> Frame:
@@ -211,7 +212,7 @@ class ActiveRun:
 
     async def _leave(self, frame: Frame) -> Frame:
         """A result that has to wait: of runs that end in the same breath each saw room for its own."""
-        await self._services.outbox.room()
+        await self._services.admission.room()
         return frame
 
     def _last_frame(self, task: asyncio.Task[Frame]) -> Frame:
@@ -265,13 +266,12 @@ class ActiveRun:
         self._settled = True
         for timer in self._timers:
             timer.cancel()
-        try:
+        with contextlib.ExitStack() as whatever_happens:
+            whatever_happens.callback(self.exchange.settle, frame)
+            # Before that: whoever has the answer and asks how many runs are left is not told of this one.
+            whatever_happens.callback(self._on_settled, self)
             self._host.calls.cancel_all("finished")
             self._count(frame)
-            # First: whoever has the answer and asks how many runs are left is not told of this one.
-            self._on_settled(self)
-        finally:
-            self.exchange.settle(frame)
         self._spans.ended(frame, time.monotonic() - self._arrived, self._host.chunks)
 
     def _count(self, frame: Frame) -> None:

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from axon_port import __version__
+from axon_port.statuses import EX_DATAERR, EX_SOFTWARE
 from axon_port.wire.errors import WireError
 from axon_port.wire.events import PROTOCOL_VERSION
 from axon_port.worker import children, forks, logs, redaction, signals, stdio
@@ -45,8 +46,6 @@ if TYPE_CHECKING:
     from axon_port.worker.recorder import Recorder
     from axon_port.worker.spans import Telemetry
 
-EX_DATAERR: Final = 65
-EX_SOFTWARE: Final = 70
 
 GC_THRESHOLDS: Final = (50_000, 20, 100)
 """New objects before the collector looks at the young, and how often it then looks at the older ones. Runs make few
@@ -146,8 +145,8 @@ class Worker:
             anyio.run(self._main, backend="asyncio", backend_options={"loop_factory": _new_loop})
         except BaseException as error:
             _logger.critical("the worker failed: %r", error, exc_info=error)
-            self._leave("fatal", EX_SOFTWARE)
-        self._leave("eof", 0)
+            self._leave_in_order("fatal", EX_SOFTWARE)
+        self._leave_in_order("eof", 0)
 
     def _ready(self) -> dict[str, Any]:
         return {
@@ -182,7 +181,7 @@ class Worker:
         self._reader.stop()
         await lifecycle.finish()
         # From inside the loop, which would otherwise wait for tasks that swallow their cancellation.
-        self._leave(lifecycle.reason, lifecycle.status)
+        self._leave_in_order(lifecycle.reason, lifecycle.status)
 
     async def _new_lifecycle(self) -> Lifecycle:
         def load() -> tuple[type[Any], type[Any], Telemetry]:
@@ -265,7 +264,7 @@ class Worker:
     def _nobody_listens(self) -> None:
         if self._lifecycle is None:
             # Still importing, which may take longer than there is time.
-            self._exit(0)
+            self._leave_at_once(0)
         self._watchdog.expire_in(GONE_SECONDS)
         self._on_loop(self._lifecycle.listener_gone)
 
@@ -281,7 +280,7 @@ class Worker:
             return
         self._signals += 1
         if self._signals > 1:
-            self._exit(128 + number)
+            self._leave_at_once(128 + number)
         self._watchdog.expire_in(SIGNAL_SECONDS)
         self._inbox.put(Signalled(number))
 
@@ -303,12 +302,12 @@ class Worker:
     def _deaf(self) -> None:
         # A worker that hears nothing, not even the end of its input, is of no use: its supervisor has another one.
         _logger.critical("the thread that reads has failed", exc_info=True)
-        self._exit(EX_SOFTWARE)
+        self._leave_at_once(EX_SOFTWARE)
 
     def _leave_unbegun(self, reason: str, status: int) -> NoReturn:
         for exchange in self._exchanges:
             exchange.fail(WireError("ShuttingDown", "the worker went down before it could begin"))
-        self._leave(reason, status)
+        self._leave_in_order(reason, status)
 
     def _deadline_missed(self) -> None:
         if self._lifecycle is None and not self._outbox.broken:
@@ -317,11 +316,12 @@ class Worker:
         if not self._outbox.broken:
             message = "the process did not end in time: somebody's code blocks it"
             self._sink.write("critical", "axon_port.watchdog", message, traceback=_stack_of_main())
-        self._exit(EX_SOFTWARE)
+        self._leave_at_once(EX_SOFTWARE)
 
     # --- the end
 
-    def _leave(self, reason: str, status: int) -> NoReturn:
+    def _leave_in_order(self, reason: str, status: int) -> NoReturn:
+        """From the loop, or from a thread before there is one: everything is answered, and `goodbye` is last."""
         # For good: of two threads that see a reason the first leaves, and says goodbye once.
         self._leaving.acquire()
         self._watchdog.expire_in(LEAVE_SECONDS)
@@ -336,10 +336,7 @@ class Worker:
                 _logger.exception("a step of the end failed")
         self._end_telemetry(reason)
         self._exchanges.say({"type": "goodbye", "reason": reason})
-        self._outbox.flush(FLUSH_SECONDS)
-        self._close_record(FLUSH_SECONDS)
-        self._guardian.dismiss()
-        os._exit(status)
+        self._gone(status, FLUSH_SECONDS)
 
     def _end_captures(self) -> None:
         self._port.release_captured()
@@ -352,14 +349,17 @@ class Worker:
         for exchange in self._exchanges:
             exchange.fail(WireError("InternalError", "the worker ended before this was done"))
 
-    def _exit(self, status: int) -> NoReturn:
-        """Leave at once, from whichever thread; what waits already may still leave."""
+    def _leave_at_once(self, status: int) -> NoReturn:
+        """From whichever thread. Nothing is answered any more; what waits already may still leave."""
         with self._exiting:
             self._end_descendants()
-            self._outbox.flush(LAST_LINES_SECONDS)
-            self._close_record(LAST_LINES_SECONDS)
-            self._guardian.dismiss()
-            os._exit(status)
+            self._gone(status, LAST_LINES_SECONDS)
+
+    def _gone(self, status: int, patience: float) -> NoReturn:
+        self._outbox.flush(patience)
+        self._close_record(patience)
+        self._guardian.dismiss()
+        os._exit(status)
 
     def _end_telemetry(self, reason: str) -> None:
         # Before `goodbye`, which is last: what goes wrong is a log.

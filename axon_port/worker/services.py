@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import anyio
 
 from axon_port.agents.definition import Workshop
+from axon_port.worker.admission import Admission
 from axon_port.worker.calls import PendingCalls
 from axon_port.worker.outbox import Outbox
 from axon_port.worker.roster import Roster
@@ -19,6 +20,7 @@ class RunServices:
     """Given to each run by the dispatcher; `max_frame_bytes` and `max_tool_calls` are the options of these names."""
 
     outbox: Outbox
+    admission: Admission
     calls: PendingCalls
     roster: Roster
     stats: Stats
