@@ -6,7 +6,9 @@ time is left out of the record and counted there; a disk that fails ends the rec
 
 from __future__ import annotations
 
+import logging
 import os
+import re
 import threading
 import time
 from collections import deque
@@ -18,10 +20,15 @@ from typing import IO, Any, Final
 from axon_port import __version__
 from axon_port.wire import codec
 from axon_port.wire.record import Direction, Head, entry_line, head_line, unreadable, without_secrets
+from axon_port.worker import stdio
 from axon_port.worker.redaction import Redactor
 
 WAITING_BYTES: Final = 64 * 1024 * 1024
 """Frames that wait for the disk; beyond this they are left out, and their number is recorded."""
+
+_OBJECT: Final = re.compile(rb"[ \t\r\n]*\{")
+
+_logger = logging.getLogger("axon_port.recorder")
 
 
 class Recorder:
@@ -33,7 +40,8 @@ class Recorder:
     def __init__(self, path: Path, redactor: Redactor, options: Mapping[str, Any]) -> None:
         # Frames are other people's conversations: nobody else on this machine has to read them.
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        self._file = os.fdopen(descriptor, "wb")
+        self._file = os.fdopen(stdio.private(descriptor), "wb")
+        os.close(descriptor)
         self._redactor = redactor
         self._began = time.monotonic_ns()
         # The outbox takes it for its own: see there why there is one for all.
@@ -55,7 +63,8 @@ class Recorder:
 
     def heard(self, payload: bytes | bytearray) -> None:
         """A frame of JSON came in."""
-        self._keep("in", bytes(payload))
+        # No command is anything but an object, and whoever reads the record relies on it.
+        self._keep("in", bytes(payload) if _begins_object(payload) else unreadable(len(payload)))
 
     def skipped(self, length: int) -> None:
         """A frame came in that was too long, or no JSON."""
@@ -91,10 +100,16 @@ class Recorder:
             with self._file as file:
                 self._write_all(file)
         except OSError as error:
-            with self._changed:
-                self._closing = True
-                self._waiting.clear()
+            self._end()
             on_failed(error)
+        except Exception:
+            self._end()
+            _logger.exception("the record ends here: the recorder failed")
+
+    def _end(self) -> None:
+        with self._changed:
+            self._closing = True
+            self._waiting.clear()
 
     def _write_all(self, file: IO[bytes]) -> None:
         file.write(head_line(self._head))
@@ -118,3 +133,7 @@ class Recorder:
         if direction == "in":
             payload = self._redactor.payload(without_secrets(payload))
         return entry_line(at, direction, payload)
+
+
+def _begins_object(payload: bytes | bytearray) -> bool:
+    return _OBJECT.match(payload) is not None

@@ -88,14 +88,21 @@ _logger = logging.getLogger("axon_port.worker")
 class Worker:
     """The process. Make one, `serve` once."""
 
-    def __init__(self, options: Options, port: stdio.FramePort, guardian: Guardian) -> None:
+    def __init__(
+        self,
+        options: Options,
+        port: stdio.FramePort,
+        guardian: Guardian,
+        redactor: Redactor,
+        recorder: Recorder | None = None,
+    ) -> None:
         self._options = options
         self._guardian = guardian
+        self._redactor = redactor
+        self._recorder = recorder
         self._spare = [os.open(os.devnull, os.O_RDONLY)]
         self._port = port
         self._stats = Stats()
-        self._redactor = Redactor()
-        self._recorder = _new_recorder(options, self._redactor)
         self._outbox = Outbox(port.write_fd, self._nobody_listens, self._recorder)
         self._exchanges = Exchanges(self._outbox, self._redactor, options.max_frame_bytes)
         self._exchanges.timed = any(name.startswith("OTEL_") for name in os.environ)
@@ -390,9 +397,12 @@ def serve(options: Options) -> NoReturn:
 
     Raises `stdio.BadDescriptor` where there are none, `NoRecord` where the file of the record cannot be opened.
     """
+    redactor = Redactor()
+    # Before the descriptors are claimed, after which a complaint could not be read where stderr is joined to them.
+    recorder = _new_recorder(options, redactor)
     port = stdio.claim(nouse_stdio=options.nouse_stdio)
     os.environ.setdefault("PYDANTIC_AI_NO_BANNER", "1")
-    Worker(options, port, Guardian()).serve()
+    Worker(options, port, Guardian(), redactor, recorder).serve()
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:

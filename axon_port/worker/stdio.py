@@ -81,10 +81,10 @@ def claim(*, nouse_stdio: bool) -> FramePort:
         direction = "writing" if not writable else "reading"
         raise BadDescriptor(f"descriptor {missing} is not open for {direction}: frames go there")
     _fill_standard()
-    read_fd = _private(read_from) if readable else None
+    read_fd = private(read_from) if readable else None
     if read_fd is not None:
         _widen(read_fd)
-    write_fd = _private(write_to)
+    write_fd = private(write_to)
     if nouse_stdio:
         os.close(read_from)
         os.close(write_to)
@@ -117,7 +117,8 @@ def _fill_standard() -> None:
     os.close(fd)
 
 
-def _private(fd: int) -> int:
+def private(fd: int) -> int:
+    """A duplicate that no child inherits, in nobody's place."""
     return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _FIRST_PRIVATE)
 
 
@@ -137,9 +138,9 @@ def _capture(fd: int) -> int:
     read_end, write_end = os.pipe()
     os.dup2(write_end, fd, inheritable=True)
     os.close(write_end)
-    private = _private(read_end)
+    kept = private(read_end)
     os.close(read_end)
-    return private
+    return kept
 
 
 def _forget(*fds: int | None) -> None:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from axon_port.wire.framing import FrameDecoder
 from axon_port.wire.record import Entry, read_record
+from tests.kit import REPOSITORY
 from tests.kit.frames import encode
 from tests.kit.worker import Worker, succeeded
 
@@ -114,3 +119,15 @@ def test_a_record_that_cannot_be_opened_is_told_before_anything_else(tmp_path: P
         assert worker.wait_exit() == 64
         assert worker.frames == []
         assert "No such file or directory" in worker.stderr
+
+
+def test_a_record_that_cannot_be_opened_is_a_frame_where_stderr_is_joined(tmp_path: Path) -> None:
+    """clause: REC-DISK, OPT-WRONG"""
+    command = [sys.executable, "-m", "axon_port", "--record", str(tmp_path / "nowhere" / "record")]
+    ended = subprocess.run(
+        command, cwd=REPOSITORY, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
+    )
+    assert ended.returncode == 64
+    (payload,) = FrameDecoder(2**20).receive(ended.stdout)
+    assert isinstance(payload, bytes)
+    assert "No such file or directory" in json.loads(payload)["message"]
