@@ -26,10 +26,15 @@ defmodule AxonPort do
   arguments (`ArgumentError`), and streams, which have no other way to tell.
   """
 
-  alias AxonPort.{Command, Error, Relay, Request, Result, Router, Run, Session, Worker}
+  import AxonPort.Milliseconds, only: [is_milliseconds: 1]
+
+  alias AxonPort.{Command, Error, Relay, Request, Result, Router, Run, Worker}
 
   @type server :: Worker.server() | {:cluster, atom}
   @type agent :: AxonPort.Agent.t() | module | keyword | map | String.t()
+
+  # What a busy event loop may take to answer what is no run.
+  @patience_ms 30_000
 
   @typedoc "A text, a list of parts (maps, as in the protocol), or nil where a history or deferred results carry on."
   @type prompt :: String.t() | [map] | nil
@@ -39,8 +44,10 @@ defmodule AxonPort do
 
   Options of the run, over the agent's:
 
-    * `:timeout` - in milliseconds. The worker ends the run then, with reason `:timeout` and the messages so far; if
-      it does not, this side does two seconds later, with `:owner_timeout`, and cancels the run
+    * `:timeout` - in milliseconds, the agent's by default, else ten minutes. The worker ends the run then, with reason
+      `:timeout` and the messages so far; if it does not, this side does two seconds later, with `:owner_timeout`, and
+      cancels the run. It is the caller's limit as well: the wait for a worker, all attempts and the waits between them
+      are within it
     * `:history` - the messages of earlier results, joined
     * `:messages` - which come back: `:new` (the default), `:all`, `:none`
     * `:deps` - what templates and tools are given
@@ -52,14 +59,16 @@ defmodule AxonPort do
 
     * `:attempts` - how often it is tried in all, on another worker where there is one, while it fails in a retryable
       way. Default 1: tools may have done things that cannot be done twice. What was refused before it began goes
-      elsewhere in any case
+      elsewhere in any case. No attempt begins after `:timeout`: where a provider wants a longer wait than is left, its
+      error is the outcome
   """
   @spec run_sync(server, agent, prompt, keyword) :: {:ok, Result.t()} | {:error, Error.t()}
   def run_sync(server, agent, prompt, options \\ []) do
-    with {:ok, request} <- Run.request(:run, agent, prompt, options) do
-      with {:ok, result} <- Router.call(server, request, options[:attempts] || 1),
-           do: Result.cast(result, request.output)
-    end
+    {attempts, options} = Run.attempts!(options)
+
+    with {:ok, request} <- Run.request(:run, agent, prompt, options),
+         {:ok, result} <- Router.call(server, request, attempts),
+         do: Result.cast(result, request.output)
   end
 
   @doc """
@@ -73,20 +82,11 @@ defmodule AxonPort do
   @spec run(server, agent, prompt, keyword) :: {:ok, reference} | {:error, Error.t()}
   def run(server, agent, prompt, options \\ []) do
     {streams?, options} = Keyword.pop(options, :stream, false)
+    is_boolean(streams?) or raise ArgumentError, ":stream of a run cannot be #{inspect(streams?)}"
 
-    with {:ok, request} <- Run.request(if(streams?, do: :stream, else: :run), agent, prompt, options) do
-      relay = Relay.start(request)
-
-      case Router.open(server, request, relay) do
-        {:ok, %{worker: worker}} ->
-          Relay.opened(relay, request.ref, worker)
-          {:ok, request.ref}
-
-        {:error, error} ->
-          Process.exit(relay, :kill)
-          {:error, error}
-      end
-    end
+    with {:ok, request} <- Run.request(if(streams?, do: :stream, else: :run), agent, prompt, options),
+         {:ok, %{ref: ref}} <- Router.open(server, request, &Relay.open/2),
+         do: {:ok, ref}
   end
 
   @doc """
@@ -131,7 +131,7 @@ defmodule AxonPort do
   defp target(server, ref, type, answer, fields) do
     with {:ok, {worker, id}} <- locate(server, ref),
          {:ok, command} <- Command.new(type, Map.put(fields, :target, id)),
-         {:ok, result} <- Worker.call(worker, Request.new(:command, command)) do
+         {:ok, result} <- Worker.call(worker, Request.new(:command, command, timeout: @patience_ms)) do
       {:ok, result[answer] == true}
     else
       :ok -> {:ok, false}
@@ -146,16 +146,17 @@ defmodule AxonPort do
   end
 
   @doc """
-  Creates an agent, in place of one of its name. Of a pool every worker gets it when it first needs it; this tells
-  whether a worker takes the definition.
+  Creates an agent, in place of one of its name. Of a pool every worker gets it when it first needs it, as long as its
+  supervisor lives; this tells whether a worker takes the definition.
   """
   @spec create_agent(server, agent, keyword) :: {:ok, map} | {:error, Error.t()}
   def create_agent(server, agent, options \\ []) do
-    {agent, agent_id} = Run.identify(agent)
-    fields = agent |> Session.definition() |> Map.put("replace", Keyword.get(options, :replace, true))
+    agent = AxonPort.Agent.new(agent)
 
-    with {:ok, command} <- Command.new("create_agent", fields) do
-      Router.create(server, Request.new(:create, command, agent: agent, agent_id: agent_id))
+    with {:ok, command} <- Run.definition(agent, Keyword.get(options, :replace, true)),
+         {:ok, create} <- Run.definition(agent) do
+      fields = [agent: agent, agent_id: agent.id, create: create, timeout: @patience_ms]
+      Router.create(server, Request.new(:create, command, fields))
     end
   end
 
@@ -163,7 +164,7 @@ defmodule AxonPort do
   @spec delete_agent(server, String.t()) :: :ok | {:error, Error.t()}
   def delete_agent(server, agent_id) do
     with {:ok, command} <- Command.new("delete_agent", agent_id: agent_id) do
-      Router.delete(server, Request.new(:delete, command, agent_id: agent_id))
+      Router.delete(server, Request.new(:delete, command, agent_id: agent_id, timeout: @patience_ms))
     end
   end
 
@@ -188,12 +189,14 @@ defmodule AxonPort do
     with {:ok, _empty} <- ask(server, "set_log_level", %{level: level}, options), do: :ok
   end
 
-  # What a busy event loop may take to answer.
-  @patience_ms 30_000
-
   defp ask(server, type, fields, options) do
+    timeout = options[:timeout] || @patience_ms
+
+    is_milliseconds(timeout) or
+      raise ArgumentError, ":timeout cannot be #{inspect(timeout)}: it is in milliseconds"
+
     with {:ok, command} <- Command.new(type, fields) do
-      Router.call(server, Request.new(:command, command, timeout: options[:timeout] || @patience_ms), 1)
+      Router.call(server, Request.new(:command, command, timeout: timeout), 1)
     end
   end
 end

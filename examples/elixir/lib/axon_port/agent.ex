@@ -48,6 +48,8 @@ defmodule AxonPort.Agent do
   An agent that is inspected shows neither its model nor its deps: they may hold keys.
   """
 
+  import AxonPort.Milliseconds, only: [is_milliseconds: 1]
+
   alias AxonPort.{Plain, Schema, Tool}
   alias AxonPort.Schema.Type
 
@@ -197,12 +199,16 @@ defmodule AxonPort.Agent do
     fields |> then(&struct!(__MODULE__, &1)) |> coherent!()
   end
 
-  @doc "The fields of `create_agent`, as plain data."
+  @doc """
+  The fields of `create_agent`, as plain data.
+
+  Raises `ArgumentError` for a value that has no form in JSON, and for a type that holds a module without a schema.
+  """
   @spec to_command(t) :: %{String.t() => Plain.t()}
   def to_command(%__MODULE__{} = agent) do
     fields =
       for {field, name} <- @as_they_are, (value = Map.fetch!(agent, field)) != nil, into: %{} do
-        {name, value |> Plain.object() |> Plain.from!()}
+        {name, Plain.object(value)}
       end
 
     fields
@@ -210,6 +216,7 @@ defmodule AxonPort.Agent do
     |> put("output_schema", agent.output && Schema.to_json(agent.output))
     |> put("deps_schema", agent.deps_schema && Schema.to_json(agent.deps_schema))
     |> put("tools", if(agent.tools != [], do: Enum.map(agent.tools, &Tool.to_command/1)))
+    |> Plain.from!()
   end
 
   @doc "A model as plain data: what stands under `:model`, of an agent or of a run."
@@ -275,7 +282,7 @@ defmodule AxonPort.Agent do
 
   @texts [:instructions, :system_prompt]
   @budgets [:retries, :output_retries]
-  @limits [:timeout, :tool_timeout, :idle_timeout, :max_concurrency]
+  @limits [:timeout, :tool_timeout, :idle_timeout]
   # What is pydantic-ai's own, the worker judges.
   @unjudged [:model, :deps, :model_settings, :usage_limits, :metadata, :retry, :capabilities]
 
@@ -285,13 +292,21 @@ defmodule AxonPort.Agent do
   defp check!({schema, type}) when schema in [:output, :deps_schema], do: Type.read!(type)
   defp check!({:output_mode, mode}) when mode in [:tool, :native, :prompted], do: :ok
   defp check!({:end_strategy, strategy}) when strategy in [:early, :graceful, :exhaustive], do: :ok
-  defp check!({limit, n}) when limit in @limits and is_integer(n) and n > 0, do: :ok
+  defp check!({limit, ms}) when limit in @limits and is_milliseconds(ms), do: :ok
+  defp check!({:max_concurrency, n}) when is_integer(n) and n > 0, do: :ok
   defp check!({budget, n}) when budget in @budgets and is_integer(n) and n >= 0, do: :ok
-  defp check!({text, value}) when text in @texts and (is_binary(value) or is_list(value)), do: :ok
+  defp check!({text, value}) when text in @texts and is_binary(value), do: :ok
+
+  defp check!({texts, values}) when texts in @texts and is_list(values),
+    do: Enum.each(values, &text!(texts, &1))
+
   defp check!({:module, reference}) when is_binary(reference), do: :ok
   defp check!({field, _value}) when field in @unjudged, do: :ok
 
   defp check!({field, value}) do
     raise ArgumentError, "an agent's #{inspect(field)} cannot be #{inspect(value)}"
   end
+
+  defp text!(_field, text) when is_binary(text), do: :ok
+  defp text!(field, other), do: raise(ArgumentError, "no text among #{inspect(field)}: #{inspect(other)}")
 end

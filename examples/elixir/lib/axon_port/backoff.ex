@@ -6,6 +6,8 @@ defmodule AxonPort.Backoff do
   The wait before attempt n + 1 is between half and all of `base` × 2ⁿ⁻¹, at most `max` milliseconds.
   """
 
+  import AxonPort.Milliseconds, only: [is_milliseconds: 1]
+
   defstruct base: 500, max: 30_000
 
   @type t :: %__MODULE__{base: pos_integer, max: pos_integer}
@@ -19,7 +21,7 @@ defmodule AxonPort.Backoff do
 
   def new(options) do
     for {key, value} <- options do
-      (key in [:base, :max] and is_integer(value) and value > 0) ||
+      (key in [:base, :max] and is_milliseconds(value)) ||
         raise ArgumentError, "backoff cannot have #{inspect(key)} #{inspect(value)}"
     end
 

@@ -43,12 +43,15 @@ defmodule AxonPort.Cluster do
     ArgumentError -> []
   end
 
-  @doc "A worker of the nearest pool that has room, counted in, other than those that were tried."
-  @spec pick(atom, [pid]) :: {:ok, pid} | {:error, Error.t()}
-  def pick(name, tried \\ []) do
+  @doc """
+  A worker of the nearest pool that has room, counted in, other than those that were tried. Where nobody has one, this
+  node's pool waits for one as `AxonPort.Pool.pick/3` does.
+  """
+  @spec pick(atom, [pid], non_neg_integer) :: {:ok, pid} | {:error, Error.t()}
+  def pick(name, tried, patience) do
     with {:error, %Error{reason: :not_ready}} <- choose(name, tried) do
       # Nobody has a worker at the moment. Where there is a pool here, its next one is worth waiting for.
-      if Pool.exists?(name), do: Pool.pick(name, tried), else: {:error, Error.new(:not_ready)}
+      if Pool.exists?(name), do: Pool.pick(name, tried, patience), else: {:error, Error.new(:not_ready)}
     end
   end
 

@@ -19,11 +19,20 @@ defmodule AxonPort.Codec do
   @doc "Encodes a term with one of `available/0`."
   @spec encode(term, module) :: {:ok, binary} | {:error, Error.t()}
   def encode(term, codec) do
-    case Plain.from(term) do
-      {:ok, plain} -> {:ok, codec |> write(plain) |> IO.iodata_to_binary()}
-      {:error, fault} -> {:error, Error.new(:unencodable, Plain.message(fault))}
-    end
+    with {:ok, plain} <- plain(term), do: {:ok, write(plain, codec)}
   end
+
+  @doc "The plain form of a term: the first half of `encode/1`."
+  @spec plain(term) :: {:ok, Plain.t()} | {:error, Error.t()}
+  def plain(term) do
+    with {:error, fault} <- Plain.from(term), do: {:error, Error.new(:unencodable, Plain.message(fault))}
+  end
+
+  @doc "The text of what is plain: the other half."
+  @spec write(Plain.t()) :: binary
+  def write(plain), do: write(plain, codec())
+
+  defp write(plain, codec), do: codec |> written(plain) |> IO.iodata_to_binary()
 
   @doc "As `encode/1`. Raises `AxonPort.Error`."
   @spec encode!(term) :: binary
@@ -81,10 +90,10 @@ defmodule AxonPort.Codec do
     List.first(available()) || raise "AxonPort finds no JSON codec on this node: #{advice()}"
   end
 
-  defp write(JSON, plain), do: JSON.encode_to_iodata!(plain)
-  defp write(:json, plain), do: :json.encode(plain, &write_json/2)
-  defp write(Jason, plain), do: Jason.encode_to_iodata!(plain)
-  defp write(:jiffy, plain), do: :jiffy.encode(plain, [:use_nil])
+  defp written(JSON, plain), do: JSON.encode_to_iodata!(plain)
+  defp written(:json, plain), do: :json.encode(plain, &write_json/2)
+  defp written(Jason, plain), do: Jason.encode_to_iodata!(plain)
+  defp written(:jiffy, plain), do: :jiffy.encode(plain, [:use_nil])
 
   defp write_json(nil, _encoder), do: "null"
   defp write_json(value, encoder), do: :json.encode_value(value, encoder)

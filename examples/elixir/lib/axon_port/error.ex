@@ -22,13 +22,13 @@ defmodule AxonPort.Error do
   | --- | --- | --- |
   | `:worker_exited` | yes | the worker is gone, and whether the command took effect is not known |
   | `:worker_not_started` | no | there is no such program, or it cannot be run |
-  | `:not_ready` | yes | no worker became ready in time |
+  | `:not_ready` | yes | no worker became ready in time, the pool's or the caller's |
   | `:owner_timeout` | yes | nothing was heard within `:timeout` and its margin; the run was cancelled |
   | `:abandoned` | no | the caller died or left its stream; only telemetry hears of it |
   | `:overloaded` | yes | every worker is full, or too much waits to be written to one |
   | `:shutting_down` | yes | the worker is draining |
   | `:frame_too_large` | no | the command is longer than the worker reads |
-  | `:unencodable` | no | a value has no JSON form |
+  | `:unencodable` | no | a value has no JSON form, or one that no worker reads: nested deeper than 200 levels |
   | `:undecodable` | no | a text is no JSON |
   | `:invalid_output` | no | a result meets its schema and has no value by its type: a date that no calendar has |
   | `:cancelled` | no | a conversation's turn was cancelled while no run of it was under way |

@@ -30,9 +30,24 @@ defmodule AxonPort.Guard do
       * `:max_lag` - ms that the worker's event loop may be late: beyond it somebody's code blocks all its runs
     """
 
+    import AxonPort.Milliseconds, only: [is_milliseconds: 1]
+
     defstruct interval: 10_000, timeout: 10_000, max_lag: 30_000
 
     @type t :: %__MODULE__{interval: pos_integer, timeout: pos_integer, max_lag: pos_integer}
+
+    @doc "Raises `ArgumentError` for what are no milliseconds."
+    @spec new(keyword | t) :: t
+    def new(%__MODULE__{} = health), do: health
+
+    def new(options) do
+      for {key, value} <- options do
+        (key in [:interval, :timeout, :max_lag] and is_milliseconds(value)) ||
+          raise ArgumentError, "health cannot have #{inspect(key)} #{inspect(value)}"
+      end
+
+      struct!(__MODULE__, options)
+    end
   end
 
   # A worker's process that does not notice within this time that its worker was killed is killed too.
@@ -57,7 +72,7 @@ defmodule AxonPort.Guard do
     * `:pool` - the name of the pool, required
     * `:worker` - `AxonPort.Options`
     * `:backoff` - `AxonPort.Backoff`
-    * `:health` - fields of `AxonPort.Guard.Health`
+    * `:health` - `AxonPort.Guard.Health`
     * `:stable` - default 10000
   """
   @spec start_link(keyword) :: GenServer.on_start()
@@ -82,11 +97,17 @@ defmodule AxonPort.Guard do
       pool: Keyword.fetch!(settings, :pool),
       options: Options.new(settings[:worker] || []),
       backoff: Backoff.new(settings[:backoff] || []),
-      health: struct!(Health, settings[:health] || []),
+      health: Health.new(settings[:health] || []),
       stable: settings[:stable] || 10_000
     }
 
     {:ok, state, {:continue, :start}}
+  end
+
+  if {:format_status, 1} in GenServer.behaviour_info(:callbacks), do: @impl(true)
+  @doc false
+  def format_status(status) do
+    Map.replace_lazy(status, :state, &Map.take(&1, [:pool, :worker, :os_pid, :health, :stable, :failures]))
   end
 
   @impl true

@@ -15,15 +15,20 @@ defmodule AxonPort.Options do
   | `:ready_timeout` | 60000 | ms until the worker has to be ready |
   | `:grace` | 5000 | ms that runs under way have when the worker is stopped |
   | `:max_queued_bytes` | 64 MiB | of commands that the worker has not read: more are `:overloaded` |
-  | `:task_supervisor` | its own | the `Task.Supervisor` under which tools run |
+  | `:task_supervisor` | its own | the `Task.Supervisor` under which tools run; beyond its `:max_children` calls fail |
   | `:name` | none | the name of the process, as in `GenServer` |
 
   Without `:command` the worker is `$AXON_PORT_PYTHON -m axon_port` if that variable is set, else `axon-port` of the
   `PATH`, else `python3 -m axon_port`.
+
+  Options that are inspected do not show the environment: it may hold keys. Nor does an error about it.
   """
+
+  import AxonPort.Milliseconds, only: [is_milliseconds: 1]
 
   @levels [:debug, :info, :warning, :error, :critical]
 
+  @derive {Inspect, except: [:env]}
   defstruct [
     :command,
     :cd,
@@ -79,11 +84,14 @@ defmodule AxonPort.Options do
 
     for {key, value} <- options, value != nil do
       key in known || raise ArgumentError, "unknown option #{inspect(key)}, the options are #{inspect(known)}"
-      valid?(key, value) || raise ArgumentError, "#{inspect(key)} cannot be #{inspect(value)}"
+      valid?(key, value) || raise ArgumentError, wrong(key, value)
     end
 
     struct!(__MODULE__, for({key, value} <- options, value != nil, do: {key, value}))
   end
+
+  defp wrong(:env, _value), do: ":env has to be a list of {name, value}: two texts, or nil for a value"
+  defp wrong(key, value), do: "#{inspect(key)} cannot be #{inspect(value)}"
 
   defp valid?(:command, value), do: value != [] and strings?(value)
   defp valid?(key, value) when key in [:args, :allow_import, :allow_capability], do: strings?(value)
@@ -91,7 +99,8 @@ defmodule AxonPort.Options do
   defp valid?(:cd, value), do: is_binary(value)
   defp valid?(:stderr, value), do: value in [:inherit, :log]
   defp valid?(:log_level, value), do: value in @levels
-  defp valid?(:grace, value), do: is_integer(value) and value >= 0
+  defp valid?(:grace, value), do: value == 0 or is_milliseconds(value)
+  defp valid?(:ready_timeout, value), do: is_milliseconds(value)
   defp valid?(key, _value) when key in [:task_supervisor, :name, :load], do: true
   defp valid?(:guard, value), do: is_pid(value)
   defp valid?(_number, value), do: is_integer(value) and value > 0

@@ -6,20 +6,34 @@ defmodule AxonPort.Pool do
   the least loaded worker. That takes no process: callers read a table and count themselves in, the worker's owner counts
   them out when their runs have ended. Only when no worker is ready does a caller wait, in here, for the first one.
 
-  This process owns the table. Workers join when they are ready (`AxonPort.Guard`) and are taken out when they die.
+  This process writes the table. Workers join when they are ready (`AxonPort.Guard`) and are taken out when they die. The
+  table itself, and that of the agents that were created by name, belong to whoever supervises the pool: agents outlive
+  it, and callers find a pool that is being restarted, with nobody ready in it.
   """
 
   use GenServer
 
-  alias AxonPort.Error
+  alias AxonPort.{Agent, Command, Error, Milliseconds}
 
   @ready_timeout 30_000
 
   @typedoc "A row of the table: a worker, the counter of its load, and how much it carries."
   @type row :: {worker :: pid, load :: :atomics.atomics_ref(), limit :: pos_integer}
 
+  @typedoc "An agent, and the command that creates it."
+  @type definition :: {Agent.t(), Command.t()}
+
+  @doc "Makes the tables of the pool of this name. They live as long as the calling process."
+  @spec prepare(atom) :: :ok
+  def prepare(name) do
+    for table <- [table(name), agents(name)],
+        do: :ets.new(table, [:named_table, :public, read_concurrency: true])
+
+    :ok
+  end
+
   @doc """
-  Starts a pool.
+  Starts a pool, whose tables are there.
 
     * `:name` - an atom, required: what callers know it by
     * `:ready_timeout` - ms that callers wait for a first worker, default 30000
@@ -35,17 +49,18 @@ defmodule AxonPort.Pool do
   def exists?(name), do: is_atom(name) and :ets.whereis(table(name)) != :undefined
 
   @doc """
-  The least loaded worker, counted in, other than those that were tried. Waits for one where none is ready.
+  The least loaded worker, counted in, other than those that were tried. Where none is ready it waits for one, up to
+  `:ready_timeout` and no longer than `patience`, in milliseconds.
   """
-  @spec pick(atom, [pid]) :: {:ok, pid} | {:error, Error.t()}
-  def pick(name, tried \\ []) do
+  @spec pick(atom, [pid], non_neg_integer) :: {:ok, pid} | {:error, Error.t()}
+  def pick(name, tried \\ [], patience \\ Milliseconds.longest()) do
     case choose(name, tried) do
-      {:error, %Error{reason: :not_ready}} -> await(name, tried)
-      chosen_or_full -> chosen_or_full
+      {:error, %Error{reason: :not_ready}} when patience > 0 -> await(name, tried, patience)
+      chosen_full_or_none -> chosen_full_or_none
     end
   end
 
-  @doc "As `pick/2`, but does not wait."
+  @doc "As `pick/3`, but does not wait."
   @spec choose(atom, [pid]) :: {:ok, pid} | {:error, Error.t()}
   def choose(name, tried \\ []) do
     case for(
@@ -67,8 +82,8 @@ defmodule AxonPort.Pool do
     {:ok, worker}
   end
 
-  defp await(name, tried) do
-    case GenServer.call(name, {:await, tried}, :infinity) do
+  defp await(name, tried, patience) do
+    case GenServer.call(name, {:await, tried, patience}, :infinity) do
       :ready -> choose(name, tried)
       :not_ready -> {:error, Error.new(:not_ready)}
     end
@@ -107,9 +122,9 @@ defmodule AxonPort.Pool do
   def leave(name, worker), do: GenServer.call(name, {:leave, worker})
 
   @doc "Remembers an agent, so that runs may name it."
-  @spec remember(atom, String.t(), AxonPort.Agent.t()) :: :ok
-  def remember(name, agent_id, agent) do
-    :ets.insert(agents(name), {agent_id, agent})
+  @spec remember(atom, String.t(), definition) :: :ok
+  def remember(name, agent_id, definition) do
+    :ets.insert(agents(name), {agent_id, definition})
     :ok
   end
 
@@ -121,14 +136,14 @@ defmodule AxonPort.Pool do
   end
 
   @doc "The agent of this name, if it was created here."
-  @spec agent(atom, String.t()) :: AxonPort.Agent.t() | nil
+  @spec agent(atom, String.t()) :: definition | nil
   def agent(name, agent_id) do
     case :ets.lookup(agents(name), agent_id) do
-      [{_agent_id, agent}] -> agent
+      [{_agent_id, definition}] -> definition
       [] -> nil
     end
   rescue
-    # The pool is being restarted.
+    # It has been stopped just now.
     ArgumentError -> nil
   end
 
@@ -146,8 +161,8 @@ defmodule AxonPort.Pool do
   @impl true
   def init(options) do
     name = Keyword.fetch!(options, :name)
-    :ets.new(table(name), [:named_table, :protected, read_concurrency: true])
-    :ets.new(agents(name), [:named_table, :public, read_concurrency: true])
+    # Those of an earlier pool have gone with it.
+    :ets.delete_all_objects(table(name))
     if scope = options[:scope], do: :ok = :pg.join(scope, :pools, self())
 
     {:ok,
@@ -155,9 +170,9 @@ defmodule AxonPort.Pool do
   end
 
   @impl true
-  def handle_call({:await, tried}, from, state) do
+  def handle_call({:await, tried, patience}, from, state) do
     if Enum.all?(rows(state.name), fn {worker, _, _} -> worker in tried end),
-      do: {:noreply, wait(state, from)},
+      do: {:noreply, wait(state, from, min(patience, state.ready_timeout))},
       else: {:reply, :ready, state}
   end
 
@@ -185,8 +200,8 @@ defmodule AxonPort.Pool do
     {:noreply, %{state | waiting: waiting}}
   end
 
-  defp wait(state, from) do
-    timer = :erlang.start_timer(state.ready_timeout, self(), :not_ready)
+  defp wait(state, from, ms) do
+    timer = :erlang.start_timer(ms, self(), :not_ready)
     put_in(state.waiting[timer], from)
   end
 

@@ -6,11 +6,26 @@ defmodule AxonPort.Relay do
   even where the process that owns the worker is killed. It ends with that message, or with its owner.
   """
 
-  alias AxonPort.{Error, Request, Result}
+  alias AxonPort.{Error, Request, Result, Worker}
 
-  @doc "A relay for this request, which waits to be told of the worker."
-  @spec start(Request.t()) :: pid
-  def start(%Request{owner: owner, ref: ref, output: output}) do
+  @doc "Opens a request at a worker, with a relay between that and whoever wants its messages."
+  @spec open(Worker.server(), Request.t()) :: {:ok, Worker.opened()} | {:error, Error.t()}
+  def open(worker, %Request{ref: ref} = request) do
+    relay = start(request)
+
+    case Worker.open(worker, request, relay) do
+      {:ok, opened} ->
+        send(relay, {ref, worker})
+        {:ok, opened}
+
+      {:error, error} ->
+        Process.exit(relay, :kill)
+        {:error, error}
+    end
+  end
+
+  # It waits to be told of the worker.
+  defp start(%Request{owner: owner, ref: ref, output: output}) do
     {:ok, relay} =
       Task.start(fn ->
         owner_monitor = Process.monitor(owner)
@@ -25,13 +40,6 @@ defmodule AxonPort.Relay do
       end)
 
     relay
-  end
-
-  @doc "The request is open at this worker."
-  @spec opened(pid, reference, pid) :: :ok
-  def opened(relay, ref, worker) do
-    send(relay, {ref, worker})
-    :ok
   end
 
   defp relay(state, worker), do: pass_on(Map.put(state, :worker_monitor, Process.monitor(worker)))

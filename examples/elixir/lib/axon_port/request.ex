@@ -8,6 +8,8 @@ defmodule AxonPort.Request do
 
   alias AxonPort.Command
 
+  # The deps of a run may hold keys.
+  @derive {Inspect, except: [:deps]}
   @enforce_keys [:kind, :command]
   defstruct [
     :kind,
@@ -17,6 +19,7 @@ defmodule AxonPort.Request do
     :owner,
     :agent,
     :agent_id,
+    :create,
     :deps,
     :output,
     :started_at,
@@ -25,6 +28,7 @@ defmodule AxonPort.Request do
     :replaces,
     sink: :none,
     timeout: :infinity,
+    margin: 0,
     state: :open,
     calls: %{},
     counted: false
@@ -46,6 +50,8 @@ defmodule AxonPort.Request do
     * `ref` - what the caller knows it by
     * `owner` - the process whose death cancels it
     * `agent` - whom to run, with the tools that its calls are answered by; `agent_id` is its name
+    * `create` - the `create_agent` of `agent`, which goes ahead where the worker does not have it
+    * `timeout` - how long the caller waits, `margin` how much longer if the worker is to say itself that it took too long
     * `output` - the type that its result is cast by, if it has one
     * `needs` - the id of the `create_agent` that went out for it, if that is still open
     * `replaces` - what the session remembered under the agent's name before this `create_agent`
@@ -62,6 +68,7 @@ defmodule AxonPort.Request do
           owner: pid | nil,
           agent: term,
           agent_id: String.t() | nil,
+          create: Command.t() | nil,
           deps: term,
           output: AxonPort.Schema.Type.notation(),
           started_at: integer | nil,
@@ -70,6 +77,7 @@ defmodule AxonPort.Request do
           replaces: {agent :: term, created_by :: pos_integer} | nil,
           sink: sink,
           timeout: timeout,
+          margin: non_neg_integer,
           state: :open | :abandoned,
           calls: %{String.t() => :tool | :approval},
           counted: boolean

@@ -8,15 +8,27 @@ defmodule AxonPort.Router do
 
   alias AxonPort.{Backoff, Cluster, Error, Pool, Request, Worker}
 
-  @doc "Sends a request and waits for its outcome, in up to `attempts` attempts."
-  @spec call(AxonPort.server(), Request.t(), pos_integer) :: {:ok, term} | {:error, Error.t()}
-  def call(server, request, attempts), do: attempt(server, known(server, request), 1, attempts)
+  defguardp is_server(term)
+            when is_pid(term) or is_atom(term) or
+                   (is_tuple(term) and tuple_size(term) == 2 and is_atom(elem(term, 0))) or
+                   (is_tuple(term) and tuple_size(term) == 3 and elem(term, 0) == :via)
 
-  defp attempt(server, request, number, attempts) do
-    with {:error, error} <- placed(server, request, &Worker.call(&1, &2)) do
-      if number < attempts and Error.retryable?(error) do
-        wait(error, number)
-        attempt(server, request, number + 1, attempts)
+  @doc """
+  Sends a request and waits for its outcome, in up to `attempts` attempts. None begins when the time of the request is
+  over.
+  """
+  @spec call(AxonPort.server(), Request.t(), pos_integer) :: {:ok, term} | {:error, Error.t()}
+  def call(server, request, attempts) do
+    attempt(server, known(server, request), until(request), 1, attempts)
+  end
+
+  defp attempt(server, request, until, number, attempts) do
+    with {:error, error} <- placed(server, request, until, &Worker.call/2) do
+      pause = pause(error, number)
+
+      if number < attempts and Error.retryable?(error) and pause < left(until) do
+        Process.sleep(pause)
+        attempt(server, request, until, number + 1, attempts)
       else
         {:error, error}
       end
@@ -24,34 +36,53 @@ defmodule AxonPort.Router do
   end
 
   # Another worker is there at once; a provider wants to be left alone for a while.
-  defp wait(%Error{reason: :worker_exited}, _number), do: :ok
-  defp wait(%Error{retry_after_ms: ms}, _number) when is_integer(ms), do: Process.sleep(ms)
-  defp wait(_error, number), do: Process.sleep(Backoff.delay(%Backoff{}, number))
+  defp pause(%Error{reason: :worker_exited}, _number), do: 0
+  defp pause(%Error{retry_after_ms: ms}, _number) when is_integer(ms), do: ms
+  defp pause(_error, number), do: Backoff.delay(%Backoff{}, number)
 
-  @doc "Opens a request whose messages go to `sink`, or to an alias of the calling process."
-  @spec open(AxonPort.server(), Request.t(), pid | :alias) :: {:ok, Worker.opened()} | {:error, Error.t()}
-  def open(server, request, sink), do: placed(server, known(server, request), &Worker.open(&1, &2, sink))
+  @doc "Opens a request at a worker that takes it, by a function as `AxonPort.Relay.open/2`."
+  @spec open(AxonPort.server(), Request.t(), opener) :: {:ok, Worker.opened()} | {:error, Error.t()}
+        when opener: (Worker.server(), Request.t() -> {:ok, Worker.opened()} | {:error, Error.t()})
+  def open(server, request, opener), do: placed(server, known(server, request), until(request), opener)
+
+  defp until(%Request{timeout: timeout}), do: System.monotonic_time(:millisecond) + timeout
+  defp left(until), do: max(until - System.monotonic_time(:millisecond), 0)
+
+  defp placed(server, request, until, send_to), do: placed(server, request, until, send_to, [], left(until))
 
   # Sends the request to one worker after the other, until one takes it.
-  defp placed(server, request, send_to, tried \\ []) do
-    with {:ok, worker, request} <- pick(server, request, tried),
-         {:error, error} <- send_to.(worker, request) do
+  defp placed(server, request, until, send_to, tried, patience) do
+    with {:ok, worker, request} <- pick(server, request, tried, patience),
+         {:error, error} <- send_to.(worker, %{request | timeout: left(until)}) do
       if Error.refused?(error) and pooled?(server) do
-        with {:error, %Error{}} <- placed(server, request, send_to, [worker | tried]), do: {:error, error}
+        tried = [worker | tried]
+        patience = if error.reason == :overloaded, do: 0, else: min(patience, left(until))
+
+        with {:error, %Error{}} <- placed(server, request, until, send_to, tried, patience),
+             do: {:error, error}
       else
         {:error, error}
       end
     end
   end
 
-  defp pick({:cluster, name}, request, tried), do: counted(Cluster.pick(name, tried), request)
+  # Another worker is waited for where there is none, or the last one has gone; not where all that there are are full.
+  defp pick({:cluster, name}, request, tried, patience) do
+    counted(Cluster.pick(name, tried, patience), request)
+  end
 
-  defp pick(server, request, tried) do
-    if Pool.exists?(server), do: counted(Pool.pick(server, tried), request), else: single(server, request)
+  defp pick(server, request, tried, patience) do
+    if Pool.exists?(server),
+      do: counted(Pool.pick(server, tried, patience), request),
+      else: single(server, request)
   end
 
   defp counted({:ok, worker}, request), do: {:ok, worker, %{request | counted: true}}
   defp counted({:error, error}, _request), do: {:error, error}
+
+  defp single(server, _request) when not is_server(server) do
+    raise ArgumentError, "#{inspect(server)} is no server: see AxonPort"
+  end
 
   defp single(server, request) do
     case GenServer.whereis(server) do
@@ -63,11 +94,14 @@ defmodule AxonPort.Router do
   defp pooled?({:cluster, _name}), do: true
   defp pooled?(server), do: Pool.exists?(server)
 
-  # A run that names an agent gets it from the pool that knows it, for a worker that may not.
+  # A run that names an agent gets it from the pool that knows it, for a worker that may not have it.
   defp known({:cluster, name}, request), do: known(name, request)
 
   defp known(server, %Request{agent: nil, agent_id: agent_id} = request) when agent_id != nil do
-    if Pool.exists?(server), do: %{request | agent: Pool.agent(server, agent_id)}, else: request
+    case Pool.exists?(server) && Pool.agent(server, agent_id) do
+      {agent, create} -> %{request | agent: agent, create: create}
+      _unknown -> request
+    end
   end
 
   defp known(_server, request), do: request
@@ -86,7 +120,7 @@ defmodule AxonPort.Router do
   @spec create(AxonPort.server(), Request.t()) :: {:ok, map} | {:error, Error.t()}
   def create(server, request) do
     with {:ok, info} <- call(server, request, 1) do
-      if pool = local(server), do: Pool.remember(pool, request.agent_id, request.agent)
+      if pool = local(server), do: Pool.remember(pool, request.agent_id, {request.agent, request.create})
       {:ok, info}
     end
   end

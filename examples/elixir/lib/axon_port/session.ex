@@ -10,16 +10,17 @@ defmodule AxonPort.Session do
   | state | what happens | then | effects |
   | --- | --- | --- | --- |
   | | `open/2` | `:open` | `:send` |
-  | | `open/2` of what cannot be sent | gone | `:settled` with an error |
+  | | `open/2` of what cannot be sent | gone | `:released`, `:settled` with an error |
   | `:open` | `chunk` | `:open` | `:chunk` |
   | `:open` | `tool_call`, `approval_request` | `:open` | `:call` |
-  | `:open` | terminal frame | gone | `:settled` |
+  | `:open` | terminal frame | gone | `:released`, `:settled` |
   | `:open` | `abandon/3`: owner died, time is up | `:abandoned` | `:settled`; a run's `cancel` is sent |
-  | `:abandoned` | terminal frame | gone | |
+  | `:abandoned` | terminal frame | gone | `:released` |
   | `:abandoned` | anything else | `:abandoned` | |
   | `:open` | `close/2` | gone | `:settled` with the error |
 
-  So each request is settled exactly once, whoever dies first.
+  So each request is settled exactly once, whoever dies first. And a run that nobody waits for counts until the worker
+  has let go of it: as long as that has no room for another one, none is sent to it.
 
   ## Agents
 
@@ -28,7 +29,7 @@ defmodule AxonPort.Session do
   definition is refused, the runs behind it are settled with that error.
   """
 
-  alias AxonPort.{Agent, Chunk, Codec, Command, Error, Plain, Request, Result}
+  alias AxonPort.{Chunk, Codec, Command, Error, Request, Result}
 
   @protocol 1
   @default_frame_bytes 64 * 1024 * 1024
@@ -47,6 +48,7 @@ defmodule AxonPort.Session do
   @typedoc """
     * `{:send, iodata}` - write this frame
     * `{:settled, request, outcome}` - the request has its answer; nothing more follows
+    * `{:released, request}` - the worker has nothing to do with it any more
     * `{:chunk, request, chunk}` - a piece of its answer
     * `{:call, request, frame}` - run a tool, or ask for approval
     * `{:drop_call, call_id}` - nobody waits for this call any more
@@ -58,6 +60,7 @@ defmodule AxonPort.Session do
   @type effect ::
           {:send, iodata}
           | {:settled, Request.t(), {:ok, term} | {:error, Error.t()}}
+          | {:released, Request.t()}
           | {:chunk, Request.t(), Chunk.t()}
           | {:call, Request.t(), map}
           | {:drop_call, String.t()}
@@ -85,10 +88,14 @@ defmodule AxonPort.Session do
 
   @doc "Takes over a request whose `id` was reserved."
   @spec open(t, Request.t()) :: step
-  def open(%__MODULE__{state: :closed} = session, request), do: refuse(session, request, :not_ready)
+  def open(%__MODULE__{state: :closed} = session, request) do
+    refuse(session, request, Error.new(:not_ready))
+  end
 
   def open(%__MODULE__{state: :draining} = session, request) do
-    if Request.run?(request), do: refuse(session, request, :shutting_down), else: start(session, request)
+    if Request.run?(request),
+      do: refuse(session, request, Error.new(:shutting_down)),
+      else: start(session, request)
   end
 
   def open(session, request), do: start(session, request)
@@ -96,7 +103,7 @@ defmodule AxonPort.Session do
   defp start(session, request) do
     case fits(session, request.command) do
       :ok -> prepare(session, request)
-      {:error, error} -> settle_unsent(session, request, error)
+      {:error, error} -> refuse(session, request, error)
     end
   end
 
@@ -106,9 +113,11 @@ defmodule AxonPort.Session do
       else: {:error, Error.new(:frame_too_large, "at most #{longest} bytes")}
   end
 
-  defp refuse(session, request, reason), do: settle_unsent(session, request, Error.new(reason))
-
-  defp settle_unsent(session, request, error), do: {session, [{:settled, request, {:error, error}}]}
+  @doc "Settles a request that is not sent."
+  @spec refuse(t, Request.t(), Error.t()) :: step
+  def refuse(session, request, error) do
+    {session, [{:released, request}, {:settled, request, {:error, error}}]}
+  end
 
   # What has to be known or said before the command goes out.
 
@@ -138,26 +147,23 @@ defmodule AxonPort.Session do
 
   defp prepare(session, request), do: send_request(session, request)
 
-  defp create_first(session, %Request{agent: agent} = request) do
-    with {:ok, command} <- Command.new("create_agent", Map.put(definition(agent), "replace", true)),
-         :ok <- fits(session, command) do
-      {id, session} = reserve(session)
-      create = Request.new(:create, command, id: id, agent: agent, agent_id: request.agent_id)
-      {session, created} = prepare(session, create)
-      {session, sent} = send_request(session, %{request | needs: id})
-      {session, created ++ sent}
-    else
-      {:error, error} -> settle_unsent(session, request, error)
+  defp create_first(session, %Request{agent: agent, create: command} = request) do
+    case fits(session, command) do
+      :ok ->
+        {id, session} = reserve(session)
+        create = Request.new(:create, command, id: id, agent: agent, agent_id: request.agent_id)
+        {session, created} = prepare(session, create)
+        {session, sent} = send_request(session, %{request | needs: id})
+        {session, created ++ sent}
+
+      {:error, error} ->
+        refuse(session, request, error)
     end
   end
 
   defp send_request(session, request) do
     {put(session, request), [{:send, Command.frame(request.command, request.id)}]}
   end
-
-  @doc "The fields of the `create_agent` that defines this agent."
-  @spec definition(Agent.t()) :: %{String.t() => Plain.t()}
-  def definition(%Agent{} = agent), do: Agent.to_command(agent)
 
   defp forget(session, name), do: %{session | agents: Map.delete(session.agents, name)}
   defp put(session, request), do: put_in(session.requests[request.id], request)
@@ -206,41 +212,24 @@ defmodule AxonPort.Session do
   end
 
   @doc """
-  Answers a call of a run: the fields of `tool_result` or `approval`. An answer that cannot be sent becomes one that
-  says so. For a call that is over, nothing.
+  Answers a call of a run. An answer that is longer than a frame becomes one that says so. For a call that is over,
+  nothing.
   """
-  @spec answer(t, pos_integer, String.t(), map) :: step
-  def answer(session, id, call_id, fields) do
+  @spec answer(t, pos_integer, String.t(), Command.t()) :: step
+  def answer(session, id, call_id, command) do
     case session.requests do
       %{^id => %Request{calls: %{^call_id => kind}}} ->
-        {session, [send_answer(session, id, call_id, kind, fields)]}
+        command = if fits(session, command) == :ok, do: command, else: too_long(kind, call_id)
+        {session, [{:send, Command.frame(command, id)}]}
 
       _over ->
         {session, []}
     end
   end
 
-  defp send_answer(session, id, call_id, kind, fields) do
-    with {:ok, command} <- answer_command(kind, call_id, fields),
-         true <- Command.size(command) <= session.max_frame_bytes do
-      {:send, Command.frame(command, id)}
-    else
-      false ->
-        send_answer(session, id, call_id, kind, sorry(kind, "the answer is longer than a frame may be"))
-
-      {:error, error} ->
-        send_answer(session, id, call_id, kind, sorry(kind, error.message))
-    end
+  defp too_long(kind, call_id) do
+    Command.refusal(kind, call_id, "the answer is longer than a frame may be")
   end
-
-  defp answer_command(:tool, call_id, fields),
-    do: Command.new("tool_result", Map.put(fields, :call_id, call_id))
-
-  defp answer_command(:approval, call_id, fields),
-    do: Command.new("approval", Map.put(fields, :call_id, call_id))
-
-  defp sorry(:tool, text), do: %{error: text}
-  defp sorry(:approval, text), do: %{approved: false, message: text}
 
   @doc "From now on no run is taken; what is under way goes on. Sends the `shutdown`."
   @spec drain(t, non_neg_integer) :: step
@@ -346,7 +335,8 @@ defmodule AxonPort.Session do
        when type != "UnknownToolCall" do
     case session.requests do
       %{^id => %Request{calls: %{^call_id => kind}}} ->
-        {session, [send_answer(session, id, call_id, kind, sorry(kind, frame["message"])), note(frame)]}
+        refusal = Command.refusal(kind, call_id, frame["message"])
+        {session, [{:send, Command.frame(refusal, id)}, note(frame)]}
 
       _over ->
         {session, [note(frame)]}
@@ -370,8 +360,12 @@ defmodule AxonPort.Session do
     end
   end
 
-  defp settled(%Request{state: :abandoned}, _outcome), do: []
-  defp settled(request, outcome), do: [{:settled, request, outcome} | drops(request)]
+  defp settled(%Request{state: :abandoned} = request, _outcome), do: [{:released, request}]
+
+  # In this order: whoever has its answer may ask again at once.
+  defp settled(request, outcome) do
+    [{:released, request}, {:settled, request, outcome} | drops(request)]
+  end
 
   defp drops(request), do: for({call_id, _kind} <- request.calls, do: {:drop_call, call_id})
 

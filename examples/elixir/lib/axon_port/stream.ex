@@ -29,7 +29,7 @@ defmodule AxonPort.Stream do
 
   defp begin(server, agent, prompt, options, window) do
     with {:ok, request} <- Run.request(:stream, agent, prompt, options),
-         {:ok, opened} <- Router.open(server, request, :alias) do
+         {:ok, opened} <- Router.open(server, request, &Worker.open(&1, &2, :alias)) do
       Map.merge(opened, %{output: request.output, window: window, taken: 0})
     else
       {:error, error} -> raise error

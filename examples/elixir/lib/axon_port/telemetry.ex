@@ -9,7 +9,8 @@ defmodule AxonPort.Telemetry do
   | `[:axon_port, kind, :exception]` | the same | the same, `reason` and `error_type` |
 
   `kind` is `:run`, `:stream`, `:tool` or `:worker`. Durations are in native units, as `:telemetry` has them. Each
-  `:start` is followed by one `:stop` or one `:exception`, whoever dies in between.
+  `:start` is followed by one `:stop` or one `:exception`, whoever dies in between. The `reason` of a tool's is a text, or
+  `:cancelled`.
 
   | kind | metadata | further measurements at the end |
   | --- | --- | --- |
@@ -20,8 +21,8 @@ defmodule AxonPort.Telemetry do
   A worker starts when its process does; an orderly end is its `:stop`, any other its `:exception`.
 
   Where `:telemetry` is loaded, events go through it and handlers are attached there. Where it is not, the functions
-  here take its place: same handlers, same arguments. Either way handlers run in the process that owns the worker, so
-  they have to be quick; one that raises is detached, and an error is logged.
+  here take its place: same handlers, same arguments. Either way handlers run in the process that owns the worker, or that
+  has outlived it, so they have to be quick; one that raises is detached, and an error is logged.
   """
 
   require Logger

@@ -36,9 +36,9 @@ defmodule AxonPort.Tool do
   | `{:error, reason}` | the run ends with an `AxonPort.Error` of reason `:tool_error` |
   | `{:error, message, details}` | the same, with details for whoever gets the error |
 
-  A raise, a throw, an exit, and a return value that is none of these, end the run as `{:error, reason}` does: the
-  tool's task crashes alone, the log has its stacktrace. A tool that outlasts its `timeout` is killed, and the model is
-  asked to try again.
+  A raise, a throw, an exit, and a return value that is none of these, end the run as `{:error, reason}` does, and the
+  log has the stacktrace. So does a call for which the tasks' supervisor has no task. A tool that outlasts its `timeout`
+  is killed, and the model is asked to try again.
 
   ## Fields
 

@@ -14,7 +14,7 @@ defmodule AxonPort.Worker do
   | the worker dies, closes its pipe, or says goodbye | `:worker_exited` | `{:shutdown, {:worker_exited, status}}` |
   | the worker is not ready in `:ready_timeout` | `:not_ready` | `{:shutdown, :not_ready}` |
   | what it says is no protocol | `:protocol_violation` | `{:shutdown, :protocol_violation}` |
-  | this process is killed | `:worker_exited` | `:killed` |
+  | this process is killed | `:worker_exited` | `:killed`; its tools go with it (`AxonPort.Worker.Witness`) |
 
   In each case the operating system process is gone afterwards, by force if need be; if this process was killed, the
   worker finds its pipe closed and goes by itself.
@@ -28,7 +28,7 @@ defmodule AxonPort.Worker do
   use GenServer
 
   alias AxonPort.{Error, OSProcess, Options, Request, Session}
-  alias AxonPort.Worker.{Calls, Log, Report}
+  alias AxonPort.Worker.{Calls, Log, Report, Witness}
 
   require Logger
 
@@ -38,19 +38,20 @@ defmodule AxonPort.Worker do
   # What a worker that said goodbye may take to go.
   @goodbye_ms 5_000
 
-  @enforce_keys [:options, :port, :session, :task_supervisor]
+  @enforce_keys [:options, :port, :session, :task_supervisor, :witness, :calls]
   defstruct [
     :options,
     :port,
     :os_pid,
     :session,
     :task_supervisor,
+    :witness,
+    :calls,
     :info,
     :ready_timer,
     :started,
     :fault,
-    waiting: [],
-    calls: %Calls{}
+    waiting: []
   ]
 
   @typedoc "A pid or the name of a worker."
@@ -171,6 +172,7 @@ defmodule AxonPort.Worker do
 
     with {:ok, task_supervisor} <- task_supervisor(options),
          {:ok, port, os_pid} <- OSProcess.open(options) do
+      witness = Witness.start()
       tell_guard(options, {:axon_port_started, self(), os_pid})
 
       {:ok,
@@ -181,7 +183,9 @@ defmodule AxonPort.Worker do
          session: Session.new(max_frame_bytes: options.max_frame_bytes),
          task_supervisor: task_supervisor,
          ready_timer: Process.send_after(self(), :not_ready, options.ready_timeout),
-         started: Report.worker_started(self(), os_pid)
+         started: Report.worker_started(witness, os_pid),
+         witness: witness,
+         calls: Calls.new(witness)
        }}
     else
       {:error, error} -> {:stop, error}
@@ -215,16 +219,26 @@ defmodule AxonPort.Worker do
 
   def handle_call(:await_ready, _from, state), do: {:reply, {:ok, state.info}, state}
 
-  def handle_call(:info, _from, state) do
-    info = %{
+  def handle_call(:info, _from, state), do: {:reply, summary(state), state}
+
+  defp summary(state) do
+    %{
       os_pid: state.os_pid,
       state: state.session.state,
       inflight: Session.inflight(state.session),
       calls: Calls.count(state.calls),
       queued_bytes: OSProcess.queued(state.port)
     }
+  end
 
-    {:reply, info, state}
+  # Requests and frames hold what people say, the options hold keys: neither is for a crash report.
+  if {:format_status, 1} in GenServer.behaviour_info(:callbacks), do: @impl(true)
+  @doc false
+  def format_status(status) do
+    status
+    |> Map.replace_lazy(:state, &summary/1)
+    |> Map.replace(:message, :not_shown)
+    |> Map.replace(:log, [])
   end
 
   @impl true
@@ -256,7 +270,13 @@ defmodule AxonPort.Worker do
     ended(state, reason, %{exit_status: nil, reason: reason})
   end
 
-  def handle_info({:EXIT, _pid, reason}, state), do: {:stop, reason, state}
+  def handle_info({:EXIT, supervisor, reason}, %{task_supervisor: supervisor} = state) do
+    {:stop, reason, state}
+  end
+
+  # Of a task or a port that somebody's telemetry handler has used. That of our own parent ends us without this, and a
+  # drain it does not end.
+  def handle_info({:EXIT, _linked, _reason}, state), do: {:noreply, state}
 
   def handle_info({{:owner_down, id}, _monitor, :process, _pid, _reason}, state) do
     {:noreply, step(state, Session.abandon(state.session, id, Error.new(:abandoned)))}
@@ -294,7 +314,7 @@ defmodule AxonPort.Worker do
     state = step(state, Session.close(state.session, Error.new(:worker_exited, %{reason: reason})))
     OSProcess.close(state.port)
     OSProcess.kill(state.os_pid)
-    Report.worker_ended(state.started, reason)
+    Report.worker_ended(state.witness, state.started, reason)
   end
 
   defp drains?(reason, %{session: %{state: state}}) do
@@ -329,21 +349,22 @@ defmodule AxonPort.Worker do
   defp take(state, request) do
     {id, session} = Session.reserve(state.session)
     state = %{state | session: session}
-    request = watch(%{request | id: id, started_at: Report.run_started(request)})
+    request = %{request | id: id}
+    request = watch(%{request | started_at: Report.run_started(state.witness, request)})
 
     # Pings and the like are small, and somebody has to be able to ask how it is.
     if Request.run?(request) and OSProcess.queued(state.port) > state.options.max_queued_bytes do
       error = Error.new(:overloaded, "the worker does not read what is sent to it")
-      act({:settled, request, {:error, error}}, state)
+      step(state, Session.refuse(session, request, error))
     else
       step(state, Session.open(session, request))
     end
   end
 
   # The owner's death and the deadline carry the id: no other table has to know whose they are.
-  defp watch(%Request{id: id, owner: owner, timeout: timeout} = request) do
+  defp watch(%Request{id: id, owner: owner, timeout: timeout, margin: margin} = request) do
     monitor = :erlang.monitor(:process, owner, tag: {:owner_down, id})
-    timer = if timeout != :infinity, do: Process.send_after(self(), {:deadline, id}, timeout)
+    timer = if timeout != :infinity, do: Process.send_after(self(), {:deadline, id}, timeout + margin)
     %{request | watch: {monitor, timer}}
   end
 
@@ -365,11 +386,15 @@ defmodule AxonPort.Worker do
     state
   end
 
+  defp act({:released, request}, state) do
+    if request.counted, do: :atomics.sub(state.options.load, 1, 1)
+    state
+  end
+
   defp act({:settled, request, outcome}, state) do
     unwatch(request)
-    if request.counted, do: :atomics.sub(state.options.load, 1, 1)
     reply(request.sink, outcome)
-    Report.run_ended(request, outcome)
+    Report.run_ended(state.witness, request, outcome)
     state
   end
 

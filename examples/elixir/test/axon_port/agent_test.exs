@@ -111,6 +111,19 @@ defmodule AxonPort.AgentTest do
            }
   end
 
+  test "to_command/1 raises for what no worker can be told, and names the place" do
+    for {fields, told} <- [
+          {[deps: %{caller: self()}], "at deps.caller"},
+          {[model_settings: %{stop: <<255>>}], "at model_settings.stop"},
+          {[model: %{name: "m", client: make_ref()}], "at client"},
+          {[output: %{"type" => make_ref()}], "at output_schema.type"},
+          {[output: AxonPort.AgentTest.NoSuchAnswer], "has no schema"}
+        ] do
+      agent = Agent.new([id: "a", model: "test"] |> Keyword.merge(fields))
+      assert_raise ArgumentError, ~r/#{told}/, fn -> Agent.to_command(agent) end
+    end
+  end
+
   test "an agent does not show the keys that its model and its deps may hold" do
     agent = Agent.new(id: "a", model: %{name: "m", api_key: "sk-secret"}, deps: %{token: "tk-secret"})
     refute inspect(agent) =~ "secret"
@@ -123,6 +136,8 @@ defmodule AxonPort.AgentTest do
         {[id: "a", model: "test", module: "m:a"], ~r/a model and a module/},
         {[id: "a", model: "test", colour: 1], ~r/:colour/},
         {[id: "a", model: "test", timeout: "1"], ~r/:timeout/},
+        {[id: "a", model: "test", idle_timeout: 2 ** 64], ~r/:idle_timeout/},
+        {[id: "a", model: "test", instructions: [:hello]], ~r/no text among :instructions/},
         {[id: "a", model: "test", output: :strin], ~r/no type/},
         {[id: "a", model: "test", tools: [URI]], ~r/URI is no tool/},
         {[id: "a", model: "test", tools: [[name: "t", handler: :deferred], [name: "t", handler: :deferred]]],

@@ -48,6 +48,22 @@ defmodule AxonPort.CodecTest do
     assert byte_size(frame) <= Command.size(command)
   end
 
+  test "a command that no worker reads is not sent: it could not even say whose it was" do
+    nested = fn levels -> Enum.reduce(1..levels, 1, fn _, value -> [value] end) end
+    assert {:ok, %Command{}} = Command.new("run", deps: nested.(199))
+    assert {:error, %Error{reason: :unencodable, message: message}} = Command.new("run", deps: nested.(200))
+    assert message =~ "200 levels"
+    in_maps = Enum.reduce(1..200, 1, fn _, value -> %{a: value} end)
+    assert {:error, %Error{reason: :unencodable}} = Command.new("run", deps: in_maps)
+    assert {:error, %Error{message: message}} = Command.new("run", deps: List.duplicate([], 4_194_304))
+    assert message =~ "arrays, objects and keys"
+  end
+
+  test "a command that is inspected shows nothing of what it says" do
+    assert inspect(Command.new!("run", prompt: "private")) =~ "run"
+    refute inspect(Command.new!("run", prompt: "private")) =~ "private"
+  end
+
   test "the longest id there is fits into what a command says of its size" do
     command = Command.new!("ping")
     assert command |> Command.frame(-(2 ** 63)) |> IO.iodata_length() == Command.size(command)

@@ -2,6 +2,7 @@ defmodule AxonPort.ConversationTest do
   use ExUnit.Case, async: true
 
   import AxonPort.RealWorker
+  import ExUnit.CaptureLog
 
   alias AxonPort.{Conversation, Error, Result, Tool}
 
@@ -492,6 +493,7 @@ defmodule AxonPort.ConversationTest do
 
     test "ends a wait for a worker" do
       pool = __MODULE__.EmptyPool
+      AxonPort.Pool.prepare(pool)
       start_supervised!({AxonPort.Pool, name: pool, ready_timeout: 3_600_000})
       conversation = converse(pool, scripted("nobody", [%{text: "hello"}]))
       turn = asking(conversation, "one")
@@ -613,6 +615,11 @@ defmodule AxonPort.ConversationTest do
     test "of a turn are looked at before the turn", %{worker: worker} do
       conversation = converse(worker, id: "a", model: "test")
       assert_raise ArgumentError, ~r/:colour/, fn -> Conversation.ask(conversation, "one", colour: 1) end
+
+      assert_raise ArgumentError, ~r/:timeout/, fn ->
+        Conversation.ask(conversation, "one", timeout: 2 ** 64)
+      end
+
       assert_raise ArgumentError, ~r/no type/, fn -> Conversation.ask(conversation, "one", output: :strin) end
       assert_raise ArgumentError, ~r/deps/, fn -> Conversation.ask(conversation, "one", deps: self()) end
     end
@@ -620,5 +627,36 @@ defmodule AxonPort.ConversationTest do
 
   defp returns(messages) do
     for %{"parts" => parts} <- messages, %{"part_kind" => "tool-return"} = part <- parts, do: part
+  end
+
+  test "an agent that no worker can be told of is refused when the conversation begins" do
+    agent = scripted("bad", [%{text: "x"}], deps: %{repo: self()})
+    assert_raise ArgumentError, ~r/deps.repo/, fn -> Conversation.start_link(server: @pool, agent: agent) end
+    deep = Enum.reduce(1..300, 1, fn _, value -> [value] end)
+    agent = scripted("deep", [%{text: "x"}], deps: deep)
+    assert_raise ArgumentError, ~r/200 levels/, fn -> Conversation.start_link(server: @pool, agent: agent) end
+  end
+
+  test "a crash report shows neither keys nor what was said" do
+    Process.flag(:trap_exit, true)
+    agent = scripted("a", [%{text: "secret"}])
+
+    options = [
+      server: @pool,
+      agent: agent,
+      options: [deps: %{token: "tk-secret"}],
+      save: fn _json -> exit(:full) end
+    ]
+
+    {:ok, conversation} = Conversation.start_link(options)
+
+    report =
+      capture_log(fn ->
+        assert {:error, %Error{reason: :conversation_exited}} = Conversation.ask(conversation, "secret")
+        assert_receive {:EXIT, ^conversation, :full}, @patience
+      end)
+
+    assert report =~ "full"
+    refute report =~ "secret"
   end
 end

@@ -3,6 +3,7 @@ defmodule AxonPort.GoldenTest do
   use ExUnit.Case, async: true
 
   alias AxonPort.{Agent, Codec, Command, Request, Run, Session}
+  alias AxonPort.Tool.Runner
 
   @golden __DIR__
           |> Path.join("../golden/frames.jsonl")
@@ -86,7 +87,8 @@ defmodule AxonPort.GoldenTest do
         timeout: 60_000
       )
 
-    command(1, "create_agent", agent |> Session.definition() |> Map.put("replace", true))
+    {:ok, command} = Run.definition(agent)
+    Command.frame(command, 1)
   end
 
   defp say("delete_agent"), do: command(2, "delete_agent", agent_id: "support")
@@ -145,15 +147,14 @@ defmodule AxonPort.GoldenTest do
     Command.frame(request.command, id)
   end
 
-  defp answer(call_id, outcome), do: answered("tool_call", call_id, AxonPort.Tool.Runner.answer(outcome))
+  defp answer(call_id, outcome), do: answered("tool_call", :tool, call_id, Runner.answer(outcome))
+  defp verdict(call_id, said), do: answered("approval_request", :approval, call_id, Runner.verdict(said))
 
-  defp verdict(call_id, outcome),
-    do: answered("approval_request", call_id, AxonPort.Tool.Runner.verdict(outcome))
-
-  defp answered(asked_by, call_id, fields) do
+  defp answered(asked_by, kind, call_id, fields) do
+    {:ok, command} = Command.answer(kind, call_id, fields)
     event = %{type: asked_by, id: 4, call_id: call_id, agent_id: "support", name: "any", args: %{}}
     {session, _call} = Session.receive_frame(session(), Codec.encode!(event))
-    {_session, [{:send, frame}]} = Session.answer(session, 4, call_id, fields)
+    {_session, [{:send, frame}]} = Session.answer(session, 4, call_id, command)
     frame
   end
 end

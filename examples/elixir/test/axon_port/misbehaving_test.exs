@@ -4,7 +4,7 @@ defmodule AxonPort.MisbehavingTest do
 
   import AxonPort.RealWorker
 
-  alias AxonPort.{Error, Random, Result, Worker}
+  alias AxonPort.{Error, Pool, Random, Result, Worker}
 
   @patience AxonPort.RealWorker.patience()
 
@@ -188,6 +188,42 @@ defmodule AxonPort.MisbehavingTest do
       os_pid = os_pid(worker)
       Process.exit(worker, :kill)
       assert_gone(os_pid)
+    end
+
+    test "counts a run that nobody waits for, until the worker has let go of it" do
+      pool = start_ill(:silent, health: [interval: @patience])
+      {worker, _os_pid} = any_worker(pool)
+      test = self()
+
+      caller =
+        spawn(fn ->
+          {:ok, ref} = AxonPort.run(pool, "agent", "go")
+          send(test, {:ref, ref})
+          receive do: (:never -> :ok)
+        end)
+
+      assert_receive {:ref, ref}, @patience
+      assert {:ok, _id} = Worker.find(worker, ref)
+      Process.exit(caller, :kill)
+      eventually(fn -> Worker.find(worker, ref) == :none end, "the caller's death was not noticed")
+      assert [%{worker: ^worker, load: 1}] = Pool.workers(pool)
+    end
+
+    test "does not wait for another worker where the only one is full" do
+      pool =
+        start_ill(:deaf, max_queued_bytes: 1_000, ready_timeout: 3_600_000, health: [interval: @patience])
+
+      {worker, _os_pid} = any_worker(pool)
+      # More than a pipe takes.
+      {:ok, _ref} = AxonPort.run(worker, "agent", String.duplicate("x", 1_000_000))
+      assert {:error, %Error{reason: :overloaded}} = AxonPort.run_sync(pool, "agent", "go")
+    end
+
+    test "keeps nobody longer than he has time" do
+      pool = start_ill(:never_ready, ready_timeout: 3_600_000)
+      assert {:error, %Error{reason: :not_ready}} = AxonPort.run_sync(pool, "agent", "go", timeout: 1)
+      assert {:error, %Error{reason: :not_ready}} = AxonPort.run(pool, "agent", "go", timeout: 1)
+      assert {:error, %Error{reason: :not_ready}} = AxonPort.ping(pool, timeout: 1)
     end
 
     test "tells its callers when none becomes ready, and goes on trying" do

@@ -17,6 +17,8 @@ defmodule AxonPort.OptionsTest do
     max_frame_bytes: 0,
     max_inflight: 1.5,
     ready_timeout: :infinity,
+    ready_timeout: 2 ** 64,
+    grace: 1.0e3,
     grace: -1,
     guard: :me
   ]
@@ -26,6 +28,13 @@ defmodule AxonPort.OptionsTest do
       wrong = [{unquote(key), unquote(Macro.escape(value))}]
       assert_raise ArgumentError, ~r/#{unquote(key)}/, fn -> Options.new(wrong) end
     end
+  end
+
+  test "neither options nor an error about them show the environment" do
+    error = assert_raise ArgumentError, fn -> Options.new(env: [{"KEY", 'sk-secret'}]) end
+    refute error.message =~ inspect('sk-secret')
+    assert error.message =~ ":env"
+    refute inspect(Options.new(env: [{"KEY", "sk-secret"}])) =~ "secret"
   end
 
   test "nil is as if it were not there" do

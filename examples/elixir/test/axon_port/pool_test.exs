@@ -10,6 +10,7 @@ defmodule AxonPort.PoolTest do
   describe "a pool, whose workers are processes of the test" do
     setup do
       name = unique_name()
+      Pool.prepare(name)
       start_supervised!({Pool, name: name, ready_timeout: 1})
       %{pool: name}
     end
@@ -54,10 +55,25 @@ defmodule AxonPort.PoolTest do
 
   test "callers wait for the first worker" do
     name = unique_name()
+    Pool.prepare(name)
     start_supervised!({Pool, name: name, ready_timeout: @patience})
     waiting = Task.async(fn -> Pool.pick(name) end)
     eventually(fn -> :sys.get_state(name).waiting != %{} end, "nobody waits")
     Pool.join(name, self(), :atomics.new(1, []), 1)
     assert Task.await(waiting) == {:ok, self()}
+  end
+
+  test "callers wait no longer than they have the patience to" do
+    name = unique_name()
+    Pool.prepare(name)
+    start_supervised!({Pool, name: name, ready_timeout: 3_600_000})
+    for patience <- [0, 1], do: assert({:error, %Error{reason: :not_ready}} = Pool.pick(name, [], patience))
+  end
+
+  test "one that is being restarted is a pool without workers, and nothing else" do
+    name = unique_name()
+    Pool.prepare(name)
+    assert Pool.exists?(name)
+    assert {:error, %Error{reason: :not_ready}} = AxonPort.ping(name)
   end
 end

@@ -1,11 +1,11 @@
 defmodule AxonPort.SessionTest do
   use ExUnit.Case, async: true
 
-  alias AxonPort.{Agent, Chunk, Codec, Command, Error, Random, Request, Result, Session}
+  alias AxonPort.{Agent, Chunk, Codec, Command, Error, Random, Request, Result, Run, Session}
 
   defp open(session, kind, fields \\ []) do
     {id, session} = Session.reserve(session)
-    fields = [id: id, agent_id: "a", ref: make_ref()] ++ fields
+    fields = [id: id, agent_id: "a", ref: make_ref(), create: definition(fields[:agent])] ++ fields
     {session, effects} = Session.open(session, Request.new(kind, Command.new!("any"), fields))
     {session, id, effects}
   end
@@ -22,6 +22,17 @@ defmodule AxonPort.SessionTest do
 
   defp call(id, call_id),
     do: %{type: "tool_call", id: id, call_id: call_id, agent_id: "a", name: "t", args: %{}}
+
+  defp definition(agent) do
+    {:ok, command} = Run.definition(agent)
+    command
+  end
+
+  # An answer to call "1".
+  defp told(fields, kind \\ :tool, call_id \\ "1") do
+    {:ok, command} = Command.answer(kind, call_id, fields)
+    command
+  end
 
   defp agent(instructions), do: Agent.new(id: "a", model: "test", instructions: instructions)
 
@@ -65,10 +76,29 @@ defmodule AxonPort.SessionTest do
       assert [%{"type" => "cancel", "target" => ^id, "id" => cancel}] = sent(effects)
       assert {^session, []} = Session.abandon(session, id, Error.new(:owner_timeout))
       assert {^session, []} = heard(session, call(id, "2"))
-      assert {^session, []} = Session.answer(session, id, "1", %{"result" => 1})
-      {session, []} = heard(session, error(id, "Cancelled"))
-      {session, [{:settled, %{sink: :none}, _}]} = heard(session, result(cancel, %{cancelled: true}))
+      assert {^session, []} = Session.answer(session, id, "1", told(%{"result" => 1}))
+      {session, [{:released, %{id: ^id}}]} = heard(session, error(id, "Cancelled"))
+
+      {session, [{:released, _}, {:settled, %{sink: :none}, _}]} =
+        heard(session, result(cancel, %{cancelled: true}))
+
       assert session.requests == %{}
+    end
+
+    test "is released once: when the worker has let go of it, whoever waits" do
+      released = fn effects -> for {:released, %{id: id}} <- effects, do: id end
+      {session, done, effects} = open(Session.new(), :run)
+      assert released.(effects) == []
+      {session, left, _} = open(session, :run)
+      {session, effects} = heard(session, result(done, "x"))
+      # Before its caller has the answer, who may ask again at once.
+      assert [{:released, %{id: ^done}}, {:settled, %{id: ^done}, _}] = effects
+      {session, effects} = Session.abandon(session, left, Error.new(:abandoned))
+      assert {released.(effects), Session.inflight(session)} == {[], 1}
+      {session, effects} = heard(session, error(left, "Cancelled"))
+      assert released.(effects) == [left]
+      {_session, unsent, effects} = open(%{session | state: :draining}, :run)
+      assert released.(effects) == [unsent]
     end
 
     test "is found by its reference while somebody waits for it" do
@@ -85,23 +115,22 @@ defmodule AxonPort.SessionTest do
       {session, id, _} = open(Session.new(), :run)
       {session, _} = heard(session, call(id, "1"))
       {session, _} = heard(session, %{call(id, "2") | type: "approval_request"})
-      {session, effects} = Session.answer(session, id, "1", %{"result" => nil})
+      {session, effects} = Session.answer(session, id, "1", told(%{"result" => nil}))
       assert [%{"type" => "tool_result", "id" => ^id, "call_id" => "1", "result" => nil}] = sent(effects)
-      {session, effects} = Session.answer(session, id, "2", %{"approved" => true})
+      {session, effects} = Session.answer(session, id, "2", told(%{"approved" => true}, :approval, "2"))
       assert [%{"type" => "approval", "call_id" => "2", "approved" => true}] = sent(effects)
 
       {session, [{:drop_call, "1"}]} =
         heard(session, %{type: "tool_cancel", id: id, call_id: "1", reason: "timeout"})
 
-      assert {^session, []} = Session.answer(session, id, "1", %{"result" => 1})
+      assert {^session, []} = Session.answer(session, id, "1", told(%{"result" => 1}))
     end
 
-    test "whose answer cannot be sent are answered with why" do
+    test "whose answer is too long are answered with that" do
       {session, id, _} = open(Session.new(max_frame_bytes: 200), :run)
       {session, _} = heard(session, call(id, "1"))
-      {session, effects} = Session.answer(session, id, "1", %{"result" => self()})
-      assert [%{"error" => "the value has no JSON form" <> _}] = sent(effects)
-      {_session, effects} = Session.answer(session, id, "1", %{"result" => String.duplicate("x", 300)})
+      long = told(%{"result" => String.duplicate("x", 300)})
+      {_session, effects} = Session.answer(session, id, "1", long)
       assert [%{"error" => "the answer is longer than a frame may be"}] = sent(effects)
     end
 
@@ -118,7 +147,7 @@ defmodule AxonPort.SessionTest do
       {session, id, _} = open(Session.new(), :run)
       {session, _} = heard(session, call(id, "1"))
       {_session, effects} = heard(session, result(id, "x"))
-      assert [{:settled, _, _}, {:drop_call, "1"}] = effects
+      assert [{:released, _}, {:settled, _, _}, {:drop_call, "1"}] = effects
     end
   end
 
@@ -255,6 +284,7 @@ defmodule AxonPort.SessionTest do
           id: id,
           agent_id: "a",
           agent: agent,
+          create: definition(agent),
           ref: make_ref(),
           sink: {:test, id}
         )
@@ -268,7 +298,10 @@ defmodule AxonPort.SessionTest do
       do: take(state, Session.abandon(state.session, some_id(state), Error.new(:owner_timeout)))
 
     defp move(state, :answer) do
-      take(state, Session.answer(state.session, some_id(state), Random.one_of(["1", "2"]), %{"result" => 1}))
+      take(
+        state,
+        Session.answer(state.session, some_id(state), Random.one_of(["1", "2"]), told(%{"result" => 1}))
+      )
     end
 
     # Any id that was ever given, or was not.

@@ -2,6 +2,7 @@ defmodule AxonPort.SupervisorTest do
   use ExUnit.Case, async: true
 
   import AxonPort.RealWorker
+  import ExUnit.CaptureLog
 
   alias AxonPort.{Error, Pool, Result, Worker}
 
@@ -78,6 +79,76 @@ defmodule AxonPort.SupervisorTest do
     assert_gone(os_pid)
 
     assert_replaced(pool, worker)
+  end
+
+  test "what was created by name is there after the pool was killed, too" do
+    pool = start_pool(workers: 1)
+    {:ok, _info} = AxonPort.create_agent(pool, scripted("kept", [%{text: "yes"}]))
+    {worker, _os_pid} = any_worker(pool)
+    Process.exit(Process.whereis(pool), :kill)
+    assert_replaced(pool, worker)
+    assert {:ok, %Result{output: "yes"}} = AxonPort.run_sync(pool, "kept", "go")
+  end
+
+  test "a worker that is full by what the pool has not counted is overloaded at once" do
+    pool = start_pool(workers: 1, max_inflight: 1, ready_timeout: 3_600_000)
+    {worker, _os_pid} = any_worker(pool)
+    {:ok, ref} = AxonPort.run(worker, scripted("slow", [%{text: "x", delay_ms: 3_600_000}]), "go")
+    agent = scripted("next", [%{text: "here"}])
+
+    assert {:error, %Error{reason: :overloaded, error_type: "Overloaded"}} =
+             AxonPort.run_sync(pool, agent, "go")
+
+    assert {:ok, true} = AxonPort.cancel(pool, ref)
+    assert_receive {:axon_port, ^ref, {:error, %Error{reason: :cancelled}}}, @patience
+    assert {:ok, %Result{output: "here"}} = AxonPort.run_sync(pool, agent, "go")
+  end
+
+  for {key, value} <- [
+        name: "text",
+        workers: "2",
+        workers: 0,
+        cluster: 1,
+        stable: "10s",
+        backoff: [base: 0.5],
+        health: [interval: 0.5],
+        health: [timeout: :infinity],
+        health: [intervall: 1],
+        ready_timeout: 2 ** 64,
+        colour: :red
+      ] do
+    test "#{inspect(key)} cannot be #{inspect(value)}: nothing is started" do
+      key = unquote(key)
+      options = Keyword.merge([name: unique_name()], [{key, unquote(value)}])
+      named = ~r/#{key}/
+
+      for start <- [&AxonPort.Supervisor.start_link/1, &AxonPort.Supervisor.child_spec/1] do
+        assert_raise ArgumentError, named, fn -> start.(options) end
+      end
+    end
+  end
+
+  test "one without a name is told so" do
+    assert_raise ArgumentError, ~r/:name/, fn -> AxonPort.Supervisor.start_link(workers: 1) end
+  end
+
+  test "no report of a supervisor shows a key" do
+    options = [name: unique_name(), workers: 1, env: [{"KEY", "sk-secret"}]]
+    refute inspect(AxonPort.Supervisor.child_spec(options), limit: :infinity) =~ "secret"
+
+    log =
+      capture_log(fn ->
+        pool = start_pool(options)
+        {worker, _os_pid} = any_worker(pool)
+        guards = Module.concat(pool, Guards)
+        [{_, guard, _, _}] = DynamicSupervisor.which_children(guards)
+        refute inspect(:sys.get_status(guard), limit: :infinity) =~ "secret"
+        Process.exit(guard, :kill)
+        assert_replaced(pool, worker)
+        refute inspect(:sys.get_state(guards), limit: :infinity) =~ "secret"
+      end)
+
+    refute log =~ "secret"
   end
 
   test "a worker that is stopped does not answer pings and is replaced" do

@@ -91,6 +91,50 @@ defmodule AxonPort.TelemetryTest do
     {_, %{worker: ^killed, reason: {:shutdown, {:worker_exited, 137}}}} = assert_event(:worker, :exception)
   end
 
+  test "what a worker's process had begun when it was killed has an end, and its tools are killed" do
+    pool = start_pool(workers: 1)
+    test = self()
+
+    tool = [
+      name: "wait",
+      run: fn _args -> send(test, {:tool, self()}) && receive(do: (:never -> {:ok, 1})) end
+    ]
+
+    approve = fn _request, _context -> send(test, {:asked, self()}) && receive(do: (:never -> :approve)) end
+    asking = [name: "ask", approve: approve, run: fn _args -> {:ok, 1} end]
+    calls = [%{name: "wait"}, %{name: "ask"}]
+    {:ok, ref} = AxonPort.run(pool, script([%{tool_calls: calls}], [tool, asking]), "go")
+    assert_receive {:tool, tool}, @patience
+    assert_receive {:asked, asked}, @patience
+    for task <- [tool, asked], do: Process.monitor(task)
+    {worker, _os_pid} = any_worker(pool)
+    Process.exit(worker, :kill)
+    for task <- [tool, asked], do: assert_receive({:DOWN, _, :process, ^task, :killed}, @patience)
+    {%{duration: _}, %{reason: :cancelled, tool: "wait"}} = assert_event(:tool, :exception)
+    {%{requests: 0}, %{reason: :worker_exited, ref: ^ref, worker: ^worker}} = assert_event(:run, :exception)
+    assert_receive {[:axon_port, :worker, :exception], _, %{worker: ^worker, reason: :killed}}, @patience
+    assert_receive {:axon_port, ^ref, {:error, %AxonPort.Error{reason: :worker_exited}}}, @patience
+    refute_received {[:axon_port, :tool, :exception], _, _}
+  end
+
+  test "a handler may use tasks and ports that are linked, and crash with them", %{worker: worker} do
+    test = self()
+
+    handler = fn _event, _measurements, _metadata, _config ->
+      {task, monitor} = spawn_monitor(fn -> :ok end) |> tap(fn {pid, _} -> Process.link(pid) end)
+      receive do: ({:DOWN, ^monitor, :process, ^task, _reason} -> :ok)
+      {_output, 0} = System.cmd("true", [])
+      send(test, :handled)
+      Task.await(Task.async(fn -> exit(:handlers_own) end))
+    end
+
+    :ok = Telemetry.attach(:linked, [[:axon_port, :run, :stop]], handler)
+    assert {:ok, %Result{}} = AxonPort.run_sync(worker, script([%{text: "x"}]), "go")
+    assert_receive :handled, @patience
+    assert {:ok, %Result{}} = AxonPort.run_sync(worker, script([%{text: "x"}]), "go")
+    assert {:error, :not_found} = Telemetry.detach(:linked)
+  end
+
   test "a handler that raises is detached, and the run does not mind", %{worker: worker} do
     :ok = Telemetry.attach(:bad, [[:axon_port, :run, :start]], fn _, _, _, _ -> raise "no" end)
     agent = script([%{text: "x"}])

@@ -67,6 +67,28 @@ defmodule AxonPort.ToolsTest do
     end
   end
 
+  test "an answer longer than a frame ends its run and nothing else" do
+    worker = start_worker(max_frame_bytes: 5_000)
+    agent = calling("long", act(fn _args -> {:ok, String.duplicate("x", 5_000)} end))
+    assert {:error, %Error{reason: :tool_error, message: message}} = AxonPort.run_sync(worker, agent, "go")
+    assert message =~ "longer than a frame"
+    assert %{inflight: 0, calls: 0} = Worker.info(worker)
+  end
+
+  test "a call for which there is no task any more ends its run and nothing else" do
+    tasks = start_supervised!({Task.Supervisor, max_children: 1})
+    worker = start_worker(task_supervisor: tasks)
+    test = self()
+    wait = fn _args -> send(test, {:tool, self()}) && receive(do: (:go -> {:ok, 1})) end
+    {:ok, ref} = AxonPort.run(worker, calling("first", act(wait)), "go")
+    assert_receive {:tool, tool}, @patience
+    agent = calling("second", act(fn _args -> {:ok, 1} end))
+    assert {:error, %Error{reason: :tool_error, message: message}} = AxonPort.run_sync(worker, agent, "go")
+    assert message =~ "takes no further one"
+    send(tool, :go)
+    assert_receive {:axon_port, ^ref, {:result, %Result{output: "done"}}}, @patience
+  end
+
   test "a tool that takes too long is killed, and the model asked again", %{worker: worker} do
     test = self()
     run = fn _args -> send(test, {:tool, self()}) && receive(do: (:never -> {:ok, 1})) end

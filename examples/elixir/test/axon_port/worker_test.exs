@@ -2,6 +2,7 @@ defmodule AxonPort.WorkerTest do
   use ExUnit.Case, async: true
 
   import AxonPort.RealWorker
+  import ExUnit.CaptureLog
 
   alias AxonPort.{Chunk, Error, Result, Worker}
 
@@ -125,7 +126,16 @@ defmodule AxonPort.WorkerTest do
       AxonPort.run_sync(worker, "poet", "go", timeout: :infinity)
     end
 
-    assert_raise ArgumentError, ~r/:credit/, fn -> AxonPort.run_sync(worker, "poet", "go", credit: 1) end
+    for option <- [credit: 1, window: 1, stream: true, owner: "me", ref: 1] do
+      named = ~r/#{inspect(elem(option, 0))}/
+      assert_raise ArgumentError, named, fn -> AxonPort.run_sync(worker, "poet", "go", [option]) end
+    end
+
+    for option <- [attempts: 2, window: 1, stream: 3] do
+      named = ~r/#{inspect(elem(option, 0))}/
+      assert_raise ArgumentError, named, fn -> AxonPort.run(worker, "poet", "go", [option]) end
+    end
+
     assert_raise ArgumentError, fn -> AxonPort.run_sync(worker, Enum, "go") end
     assert_raise ArgumentError, fn -> AxonPort.run_stream(worker, "poet", "go", window: 0) end
   end
@@ -133,6 +143,99 @@ defmodule AxonPort.WorkerTest do
   test "what has no form in JSON is an error of the caller's alone", %{worker: worker} do
     assert {:error, %Error{reason: :unencodable}} = AxonPort.run_sync(worker, "poet", <<255>>)
     assert {:error, %Error{reason: :unencodable}} = AxonPort.run(worker, "poet", "go", deps: %{pid: self()})
+  end
+
+  test "an agent that no worker can be told of is its caller's mistake, and harms nobody", %{worker: worker} do
+    test = self()
+    tool = [name: "wait", run: fn _args -> send(test, {:tool, self()}) && receive(do: (:go -> {:ok, 1})) end]
+    innocent = scripted("innocent", [%{tool_calls: [%{name: "wait"}]}, %{text: "x"}], tools: [tool])
+    {:ok, ref} = AxonPort.run(worker, innocent, "go")
+    assert_receive {:tool, tool}, @patience
+
+    for fields <- [
+          [deps: %{caller: self()}],
+          [model_settings: %{stop: <<255>>}],
+          [output: AxonPort.WorkerTest.NoSuchAnswer]
+        ] do
+      agent = scripted("guilty", [%{text: "x"}], fields)
+      assert_raise ArgumentError, fn -> AxonPort.run_sync(worker, agent, "go") end
+      assert_raise ArgumentError, fn -> AxonPort.run(worker, agent, "go") end
+      assert_raise ArgumentError, fn -> worker |> AxonPort.run_stream(agent, "go") |> Enum.to_list() end
+      assert_raise ArgumentError, fn -> AxonPort.create_agent(worker, agent) end
+    end
+
+    send(tool, :go)
+    assert_receive {:axon_port, ^ref, {:result, %Result{output: "x"}}}, @patience
+  end
+
+  test "a time that is none raises in whoever gives it", %{worker: worker} do
+    for timeout <- ["5000", -1, 0, 1.0e3, 2 ** 64, :infinity] do
+      assert_raise ArgumentError, ~r/:timeout/, fn -> AxonPort.ping(worker, timeout: timeout) end
+
+      assert_raise ArgumentError, ~r/:timeout/, fn ->
+        AxonPort.run_sync(worker, "poet", "go", timeout: timeout)
+      end
+    end
+  end
+
+  test "what is nested deeper than a worker reads is an error at once, wherever it stands", %{worker: worker} do
+    nested = fn levels -> Enum.reduce(1..levels, 1, fn _, value -> [value] end) end
+    agent = scripted("nested", [%{text: "x"}])
+    assert {:ok, %Result{}} = AxonPort.run_sync(worker, agent, "go", deps: nested.(199))
+    assert {:error, %Error{reason: :unencodable}} = AxonPort.run_sync(worker, agent, "go", deps: nested.(200))
+    deep = scripted("deep", [%{text: "x"}], deps: nested.(200))
+    assert {:error, %Error{reason: :unencodable}} = AxonPort.run_sync(worker, deep, "go")
+    assert {:error, %Error{reason: :unencodable}} = AxonPort.create_agent(worker, deep)
+  end
+
+  test "attempts are a number, and no wait between them is longer than the time of the run", %{worker: worker} do
+    for attempts <- ["2", 0, 1.5] do
+      assert_raise ArgumentError, ~r/:attempts/, fn ->
+        AxonPort.run_sync(worker, "poet", "go", attempts: attempts)
+      end
+    end
+
+    for retry_after_ms <- [3_600_000, 5_000_000_000] do
+      busy = scripted("busy", [%{error: %{status: 429, retry_after_ms: retry_after_ms}}])
+
+      assert {:error, %Error{reason: :model_http_error, retry_after_ms: ^retry_after_ms}} =
+               AxonPort.run_sync(worker, busy, "go", attempts: 2, timeout: @patience)
+    end
+  end
+
+  test "a server that is none raises, and leaves no process behind" do
+    caller =
+      spawn(fn ->
+        receive do: (:go -> :ok)
+        assert_raise ArgumentError, ~r/no server/, fn -> AxonPort.run("nonsense", "poet", "go") end
+        assert {:error, %Error{reason: :not_ready}} = AxonPort.run(:nobody, "poet", "go")
+      end)
+
+    :erlang.trace(caller, true, [:procs])
+    send(caller, :go)
+    assert_receive {:trace, ^caller, :exit, :normal}, @patience
+    refute_received {:trace, ^caller, :spawn, _relay, _function}
+  end
+
+  test "a crash report shows neither keys nor what was said" do
+    Process.flag(:trap_exit, true)
+    {:ok, worker} = Worker.start_link(misbehaving(:silent, env: [{"KEY", "sk-secret"}]))
+    {:ok, _info} = Worker.await_ready(worker, @patience)
+    model = %{name: "m", base_url: "http://127.0.0.1/v1", api_key: "sk-secret"}
+    agent = AxonPort.Agent.new(id: "a", model: model)
+    {:ok, _ref} = AxonPort.run(worker, agent, "secret", deps: %{token: "tk-secret"})
+    refute inspect(:sys.get_state(worker), limit: :infinity) =~ "secret"
+    refute inspect(:sys.get_status(worker), limit: :infinity) =~ "secret"
+
+    report =
+      capture_log(fn ->
+        # As when its parent raises.
+        Process.exit(worker, :from_above)
+        assert_receive {:EXIT, ^worker, :from_above}, @patience
+      end)
+
+    assert report =~ "from_above" and report =~ "inflight: 1"
+    refute report =~ "secret"
   end
 
   test "a prompt longer than a frame is refused, and the worker goes on" do

@@ -8,7 +8,7 @@ defmodule AxonPort.Conversation.Server do
 
   use GenServer
 
-  alias AxonPort.{Agent, Backoff, Error, Tool}
+  alias AxonPort.{Agent, Backoff, Error, Run, Tool}
   alias AxonPort.Conversation.{Stored, Transcript, Turn}
   alias AxonPort.Tool.Runner
 
@@ -72,8 +72,15 @@ defmodule AxonPort.Conversation.Server do
 
     state = struct!(__MODULE__, options)
     options = Stored.merge(%{}, Stored.options!(state.options))
-    state = %{state | agent: Agent.new(state.agent), backoff: Backoff.new(state.backoff), options: options}
+    state = %{state | agent: agent!(state.agent), backoff: Backoff.new(state.backoff), options: options}
     if is_binary(state.stored), do: restore(state, state.stored), else: state
+  end
+
+  # Found out now, and not by the first run.
+  defp agent!(agent) do
+    agent = Agent.new(agent)
+    with {:error, error} <- Run.definition(agent), do: raise(ArgumentError, error.message)
+    agent
   end
 
   defp valid?(:save, save), do: is_function(save, 1)
@@ -94,6 +101,19 @@ defmodule AxonPort.Conversation.Server do
     state = if json, do: restore(state, json), else: state
     {:ok, tasks} = Task.Supervisor.start_link()
     {:ok, %{state | tasks: tasks}}
+  end
+
+  # What was said is not for a crash report, and deps may hold keys.
+  if {:format_status, 1} in GenServer.behaviour_info(:callbacks), do: @impl(true)
+  @doc false
+  def format_status(status) do
+    status
+    |> Map.replace_lazy(
+      :state,
+      &Map.take(&1, [:server, :agent, :attempts, :backoff, :max_waiting, :max_rounds])
+    )
+    |> Map.replace(:message, :not_shown)
+    |> Map.replace(:log, [])
   end
 
   # What is asked of it
@@ -198,7 +218,9 @@ defmodule AxonPort.Conversation.Server do
     options = [ref: run] ++ Turn.inputs(turn) ++ options
 
     task =
-      Task.Supervisor.async_nolink(state.tasks, AxonPort, :run_sync, [server, agent, turn.prompt, options])
+      Task.Supervisor.async_nolink(state.tasks, fn ->
+        AxonPort.run_sync(server, agent, turn.prompt, options)
+      end)
 
     %{state | turn: turn, doing: {:run, task, run}}
   end

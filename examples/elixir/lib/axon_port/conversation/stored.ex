@@ -1,6 +1,8 @@
 defmodule AxonPort.Conversation.Stored do
   @moduledoc "A conversation as JSON: the transcript, and the options of every run."
 
+  import AxonPort.Milliseconds, only: [is_milliseconds: 1]
+
   alias AxonPort.{Codec, Plain}
   alias AxonPort.Conversation.Transcript
 
@@ -49,7 +51,7 @@ defmodule AxonPort.Conversation.Stored do
   def plain!(key, value), do: Plain.from!(%{key => Plain.object(value)})[Atom.to_string(key)]
 
   defp valid?(key, nil), do: key in @options
-  defp valid?(key, value) when key in [:timeout, :idle_timeout], do: is_integer(value) and value > 0
+  defp valid?(key, value) when key in [:timeout, :idle_timeout], do: is_milliseconds(value)
   defp valid?(key, _value), do: key in @options
 
   @doc "The text."

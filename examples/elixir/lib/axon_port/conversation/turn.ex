@@ -15,7 +15,7 @@ defmodule AxonPort.Conversation.Turn do
   The transcript is the turn's own until it is over: a conversation that crashes half-way keeps nothing of it.
   """
 
-  alias AxonPort.{Backoff, Error, Result}
+  alias AxonPort.{Backoff, Error, Milliseconds, Result}
   alias AxonPort.Conversation.Transcript
 
   @enforce_keys [:transcript, :before]
@@ -46,9 +46,6 @@ defmodule AxonPort.Conversation.Turn do
           | {:wait, non_neg_integer, t}
           | {:resolve, [Transcript.open_call()], t}
           | {:over, outcome, Transcript.t()}
-
-  # The longest that a timer of Erlang takes.
-  @longest_wait_ms 4_294_967_295
 
   @doc "A turn of its own for a prompt."
   @spec ask(Transcript.t(), String.t() | [map], map) :: step | {:error, Error.t()}
@@ -124,7 +121,7 @@ defmodule AxonPort.Conversation.Turn do
 
   # A provider that says how long to wait is believed.
   defp delay(error, attempt, backoff) do
-    Backoff.delay(backoff, attempt) |> max(error.retry_after_ms || 0) |> min(@longest_wait_ms)
+    Backoff.delay(backoff, attempt) |> max(error.retry_after_ms || 0) |> min(Milliseconds.longest())
   end
 
   @doc "Somebody has answered an open call."

@@ -2,29 +2,81 @@ defmodule AxonPort.Tool.Runner do
   @moduledoc """
   Runs tools and approvals as tasks, and says what becomes of their outcomes on the wire.
 
-  A call is one task under a `Task.Supervisor`, not linked to whoever started it. Nothing is rescued: a tool that raises,
-  throws or exits crashes its task, which logs it, and the `:DOWN` message tells the reason. So whoever starts a call
-  holds one reference, and gets one of two messages for it:
+  A call is one task under a `Task.Supervisor`, not linked to whoever started it, who holds one reference and gets one of
+  two messages for it:
 
-      {ref, outcome}                                  -> Runner.answer(outcome)
-      {:DOWN, ref, :process, pid, reason}             -> Runner.answer({:exit, reason})
+      {ref, answered}                        the answer, and why the call has failed, if it has
+      {:DOWN, ref, :process, pid, reason}    somebody has killed the task: `lost/3` has the answer
 
-  Arguments and deps are cast and the value is made plain inside the task: neither a large value nor a hostile one costs the
-  owner anything, and what `answer/1` is given can always be encoded.
+  All that a value takes is done inside the task: arguments and deps are cast, the value is made plain and encoded, and
+  what the tool raises, throws or exits with is put into words and logged (`AxonPort.Tool.Failure`). So neither a large
+  value nor a hostile one costs the owner anything.
   """
 
-  alias AxonPort.{Agent, Plain, Schema, Tool}
+  alias AxonPort.{Agent, Command, Plain, Schema, Tool}
+  alias AxonPort.Tool.Failure
 
-  @doc "Starts a call of a tool. The arguments are JSON data, as the worker sent them."
-  @spec start(Supervisor.supervisor(), Tool.t(), map, Tool.context()) :: Task.t()
+  @typedoc "The answer to a call as it is sent, and why the call has failed, if it has."
+  @type answered :: {Command.t(), failure :: String.t() | nil}
+
+  @doc """
+  Starts a call of a tool. The arguments are JSON data, as the worker sent them.
+
+  Where the supervisor takes no further task, the error says so.
+  """
+  @spec start(Supervisor.supervisor(), Tool.t(), map, Tool.context()) ::
+          {:ok, Task.t()} | {:error, String.t()}
   def start(supervisor, %Tool{} = tool, args, context) do
-    Task.Supervisor.async_nolink(supervisor, fn -> call(tool, args, made_known(context)) end)
+    async(supervisor, fn ->
+      outcome = attempt(tool, fn -> call(tool, args, made_known(context)) end)
+      encoded(:tool, context.call_id, answer(outcome))
+    end)
   end
 
-  @doc "Starts asking whether a call may be made. The outcome is for `verdict/1`."
-  @spec approve(Supervisor.supervisor(), Tool.t(), map, Tool.context()) :: Task.t()
+  @doc "Starts asking whether a call may be made. As `start/4`."
+  @spec approve(Supervisor.supervisor(), Tool.t(), map, Tool.context()) ::
+          {:ok, Task.t()} | {:error, String.t()}
   def approve(supervisor, %Tool{} = tool, args, context) do
-    Task.Supervisor.async_nolink(supervisor, fn -> ask(tool, args, made_known(context)) end)
+    async(supervisor, fn ->
+      verdict = attempt(tool, fn -> ask(tool, args, made_known(context)) end)
+      encoded(:approval, context.call_id, verdict(verdict))
+    end)
+  end
+
+  # A supervisor with `:max_children`, or one that has gone, says so in no other way.
+  defp async(supervisor, fun) do
+    {:ok, Task.Supervisor.async_nolink(supervisor, fun)}
+  rescue
+    RuntimeError -> {:error, "the tasks' supervisor takes no further one"}
+  catch
+    :exit, {_gone, {GenServer, :call, _arguments}} -> {:error, "the tasks' supervisor has gone"}
+  end
+
+  # A crash is an outcome, of this call and of nobody else's.
+  defp attempt(%Tool{name: name}, fun) do
+    fun.()
+  catch
+    kind, reason -> {:crash, Failure.crash(name, kind, reason, __STACKTRACE__)}
+  end
+
+  defp encoded(kind, call_id, fields) do
+    case Command.answer(kind, call_id, fields) do
+      {:ok, command} -> {command, fields["error"]}
+      {:error, error} -> {Command.refusal(kind, call_id, error.message), error.message}
+    end
+  end
+
+  @doc "The answer to a call whose task was killed. The reason is told where it is a name: other terms may be anything."
+  @spec lost(:tool | :approval, String.t(), term) :: answered
+  def lost(:approval, call_id, _reason), do: encoded(:approval, call_id, verdict({:crash, nil}))
+
+  def lost(:tool, call_id, reason) do
+    text =
+      if is_atom(reason),
+        do: "the tool exited: #{reason}",
+        else: "the tool was taken along by another process"
+
+    encoded(:tool, call_id, answer({:crash, text}))
   end
 
   @doc """
@@ -50,24 +102,23 @@ defmodule AxonPort.Tool.Runner do
     end
   end
 
-  @doc "The fields of `tool_result` for an outcome, a crash (`{:exit, reason}`), or a limit that has passed."
-  @spec answer(Tool.outcome() | {:exit, term} | :timeout) :: %{String.t() => Plain.t()}
+  @doc "The fields of `tool_result` for an outcome, or for a crash and its text."
+  @spec answer(Tool.outcome() | {:crash, String.t()}) :: %{String.t() => Plain.t()}
   def answer({:ok, value}), do: %{"result" => value}
   def answer({:ok, value, parts}), do: %{"result" => value, "content" => parts}
   def answer({:retry, text}), do: %{"retry" => text}
   def answer({:failed, text}), do: %{"failed" => text}
-  def answer({:error, reason}), do: %{"error" => text(reason)}
+  def answer({:error, text}), do: %{"error" => text}
   def answer({:error, message, details}), do: %{"error" => message, "details" => details}
-  def answer({:exit, reason}), do: %{"error" => crash(reason)}
-  def answer(:timeout), do: %{"retry" => "the call took too long"}
+  def answer({:crash, text}), do: %{"error" => text}
 
   @doc "The fields of `approval` for what somebody said, or for a crash: then the call is refused."
-  @spec verdict(Tool.verdict() | {:exit, term}) :: %{String.t() => Plain.t()}
+  @spec verdict(Tool.verdict() | {:crash, String.t() | nil}) :: %{String.t() => Plain.t()}
   def verdict(:approve), do: %{"approved" => true}
   def verdict({:approve, nil}), do: %{"approved" => true}
   def verdict({:approve, args}), do: %{"approved" => true, "args" => args}
   def verdict({:deny, text}), do: %{"approved" => false, "message" => text}
-  def verdict({:exit, _reason}), do: %{"approved" => false, "message" => "nobody could be asked"}
+  def verdict({:crash, _text}), do: %{"approved" => false, "message" => "nobody could be asked"}
 
   @doc """
   An entry of `deferred_results`: what became of a call that a run has left open.
@@ -142,7 +193,7 @@ defmodule AxonPort.Tool.Runner do
     {kind, Plain.from!(text)}
   end
 
-  defp outcome!({:error, reason}), do: {:error, text(reason)}
+  defp outcome!({:error, reason}), do: {:error, Failure.text(reason)}
 
   defp outcome!({:error, text, details}) when is_binary(text) do
     {:error, Plain.from!(text), Plain.from!(details)}
@@ -155,26 +206,4 @@ defmodule AxonPort.Tool.Runner do
   defp verdict!({:approve, %{} = args}), do: {:approve, Plain.from!(args)}
   defp verdict!({:deny, text}) when is_binary(text), do: {:deny, Plain.from!(text)}
   defp verdict!(other), do: raise(ArgumentError, "an approval cannot be #{inspect(other)}: see AxonPort.Tool")
-
-  defp crash({reason, [{_, _, _, _} | _] = stacktrace}), do: text(reason, stacktrace)
-  defp crash(reason), do: "the tool exited: " <> bounded(Exception.format_exit(reason))
-
-  defp text({:nocatch, value}, _stacktrace), do: "the tool threw " <> bounded(inspect(value))
-
-  defp text(reason, stacktrace) do
-    exception = Exception.normalize(:error, reason, stacktrace)
-    "the tool raised #{inspect(exception.__struct__)}: " <> bounded(Exception.message(exception))
-  end
-
-  defp text(reason) when is_binary(reason), do: if(String.valid?(reason), do: reason, else: inspect(reason))
-  defp text(reason) when is_exception(reason), do: bounded(Exception.message(reason))
-  defp text(reason), do: bounded(inspect(reason))
-
-  # The worker cuts messages of errors at the same length: what is beyond it would only travel.
-  @max_message_characters 8192
-
-  defp bounded(text) do
-    text = if String.valid?(text), do: text, else: inspect(text)
-    String.slice(text, 0, @max_message_characters)
-  end
 end

@@ -5,10 +5,12 @@ defmodule AxonPort.Worker.Calls do
   Tasks are started, ended and accounted for here; what is told to the worker is `AxonPort.Session`'s affair.
   """
 
-  alias AxonPort.{Agent, Request, Tool}
+  alias AxonPort.{Agent, Command, Request}
+  alias AxonPort.Tool.Runner
   alias AxonPort.Worker.Report
 
-  defstruct by_call: %{}, by_task: %{}
+  @enforce_keys [:witness]
+  defstruct [:witness, by_call: %{}, by_task: %{}]
 
   @typedoc "A call, the task that works on it, and the run that it belongs to."
   @type entry :: %{
@@ -20,71 +22,82 @@ defmodule AxonPort.Worker.Calls do
           started_at: integer
         }
 
-  @type t :: %__MODULE__{by_call: %{String.t() => entry}, by_task: %{reference => String.t()}}
+  @type t :: %__MODULE__{
+          witness: pid,
+          by_call: %{String.t() => entry},
+          by_task: %{reference => String.t()}
+        }
+
+  @doc "None yet."
+  @spec new(pid) :: t
+  def new(witness), do: %__MODULE__{witness: witness}
 
   @doc "How many there are."
   @spec count(t) :: non_neg_integer
   def count(calls), do: map_size(calls.by_call)
 
   @doc """
-  Starts a task for a `tool_call` or an `approval_request` of this run. Where nobody here knows the tool, the fields
-  of the answer say so.
+  Starts a task for a `tool_call` or an `approval_request` of this run. Where nobody here knows the tool, or nobody can
+  run it, the answer says so.
   """
-  @spec start(t, Supervisor.supervisor(), Request.t(), map) :: {:ok, t} | {:refused, map}
-  def start(calls, supervisor, request, %{"name" => name} = frame) do
-    kind = Map.fetch!(request.calls, frame["call_id"])
+  @spec start(t, Supervisor.supervisor(), Request.t(), map) :: {:ok, t} | {:refused, Command.t()}
+  def start(calls, supervisor, request, %{"name" => name, "call_id" => call_id, "args" => args} = frame) do
+    kind = Map.fetch!(request.calls, call_id)
+    context = %{agent: request.agent, call_id: call_id, run_id: request.ref, deps: deps(request)}
 
-    case tool(request.agent, name) do
-      {:ok, tool} -> {:ok, put(calls, entry(kind, tool, supervisor, request, frame))}
-      :error -> {:refused, refusal(kind, "there is nobody here who runs #{name}")}
+    with {:ok, tool} <- tool(request.agent, name),
+         {:ok, task} <- start_task(kind, supervisor, tool, args, context) do
+      {:ok, put(calls, entry(calls, kind, task, request, frame))}
+    else
+      {:error, text} -> {:refused, Command.refusal(kind, call_id, text)}
     end
   end
 
-  defp tool(%{__struct__: Agent} = agent, name), do: Agent.tool(agent, name)
-  defp tool(_unknown, _name), do: :error
+  defp tool(agent, name) do
+    with :error <- known(agent, name), do: {:error, "there is nobody here who runs #{name}"}
+  end
 
-  defp refusal(:tool, text), do: %{"error" => text}
-  defp refusal(:approval, text), do: %{"approved" => false, "message" => text}
+  defp known(%Agent{} = agent, name), do: Agent.tool(agent, name)
+  defp known(_unknown, _name), do: :error
 
-  defp entry(kind, tool, supervisor, request, %{"call_id" => call_id, "args" => args} = frame) do
+  defp start_task(:tool, supervisor, tool, args, context), do: Runner.start(supervisor, tool, args, context)
+
+  defp start_task(:approval, supervisor, tool, args, context),
+    do: Runner.approve(supervisor, tool, args, context)
+
+  defp entry(calls, kind, task, request, frame) do
     metadata = Report.of_call(request, frame)
-    context = %{agent: request.agent, call_id: call_id, run_id: request.ref, deps: deps(request)}
 
     %{
       id: request.id,
-      call_id: call_id,
+      call_id: frame["call_id"],
       kind: kind,
       metadata: metadata,
-      started_at: Report.call_started(kind, metadata),
-      task: start_task(kind, supervisor, tool, args, context)
+      started_at: Report.call_started(calls.witness, kind, metadata, task.pid),
+      task: task
     }
   end
-
-  defp start_task(:tool, supervisor, tool, args, context),
-    do: Tool.Runner.start(supervisor, tool, args, context)
-
-  defp start_task(:approval, supervisor, tool, args, context),
-    do: Tool.Runner.approve(supervisor, tool, args, context)
 
   defp deps(%Request{deps: nil, agent: agent}), do: agent.deps
   defp deps(%Request{deps: deps}), do: deps
 
-  @doc "The task with this reference has ended: what its call is to be answered."
-  @spec ended(t, reference, outcome :: term) :: {:ok, entry, answer :: map, t} | :error
+  @doc "The task with this reference has ended, or was ended (`{:exit, reason}`): the answer to its call."
+  @spec ended(t, reference, Runner.answered() | {:exit, term}) :: {:ok, entry, Command.t(), t} | :error
   def ended(calls, task_ref, outcome) do
     case calls.by_task do
       %{^task_ref => call_id} ->
         {entry, calls} = pop(calls, call_id)
-        Report.call_ended(entry, outcome)
-        {:ok, entry, answer(entry.kind, outcome), calls}
+        {command, failure} = answered(entry, outcome)
+        Report.call_ended(calls.witness, entry, failure)
+        {:ok, entry, command, calls}
 
       _unknown ->
         :error
     end
   end
 
-  defp answer(:tool, outcome), do: Tool.Runner.answer(outcome)
-  defp answer(:approval, outcome), do: Tool.Runner.verdict(outcome)
+  defp answered(entry, {:exit, reason}), do: Runner.lost(entry.kind, entry.call_id, reason)
+  defp answered(_entry, answered), do: answered
 
   @doc "Nobody waits for this call any more: its task is killed."
   @spec drop(t, String.t()) :: t
@@ -94,8 +107,8 @@ defmodule AxonPort.Worker.Calls do
         calls
 
       {entry, calls} ->
-        Tool.Runner.stop(entry.task)
-        Report.call_dropped(entry)
+        Runner.stop(entry.task)
+        Report.call_dropped(calls.witness, entry)
         calls
     end
   end

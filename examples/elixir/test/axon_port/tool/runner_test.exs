@@ -1,8 +1,21 @@
 defmodule AxonPort.Tool.RunnerTest do
   use ExUnit.Case, async: true
 
-  alias AxonPort.Tool
+  import ExUnit.CaptureLog
+
+  alias AxonPort.{Codec, Command, Tool}
   alias AxonPort.Tool.Runner
+
+  defmodule Slow do
+    @moduledoc false
+    defexception [:test]
+
+    @impl true
+    def message(%{test: test}) do
+      send(test, {:asked, self()})
+      "slow"
+    end
+  end
 
   @moduletag :capture_log
 
@@ -11,9 +24,17 @@ defmodule AxonPort.Tool.RunnerTest do
   end
 
   # What the owner of a call would send, after the one message that it gets.
-  defp answer_of(tasks, fields, args \\ %{}) do
-    %Task{ref: ref} = Runner.start(tasks, tool(fields), args, %{call_id: "1"})
-    Runner.answer(outcome(ref))
+  defp answer_of(tasks, fields, args \\ %{}, context \\ %{}) do
+    {:ok, %Task{ref: ref}} = Runner.start(tasks, tool(fields), args, Map.put(context, :call_id, "1"))
+    answered(:tool, outcome(ref))
+  end
+
+  defp answered(kind, {:exit, reason}), do: answered(kind, Runner.lost(kind, "1", reason))
+
+  defp answered(_kind, {%Command{} = command, _failure}) do
+    {:ok, fields} = command |> Command.frame(1) |> IO.iodata_to_binary() |> Codec.decode()
+    assert %{"call_id" => "1"} = fields
+    Map.drop(fields, ["id", "type", "call_id"])
   end
 
   defp outcome(ref) do
@@ -29,6 +50,7 @@ defmodule AxonPort.Tool.RunnerTest do
     end
   end
 
+  defp tool(%Tool{} = tool), do: tool
   defp tool(run) when is_function(run), do: tool(run: run)
   defp tool(fields), do: Tool.new([name: "tried"] ++ fields)
 
@@ -50,8 +72,7 @@ defmodule AxonPort.Tool.RunnerTest do
             {nil, nil, nil}
           ] do
         agent = AxonPort.Agent.new(id: "a", model: "test", deps_schema: type)
-        %Task{ref: ref} = Runner.start(tasks, tool, %{}, %{agent: agent, deps: deps})
-        assert outcome(ref) == {:ok, inspect(seen)}
+        assert answer_of(tasks, tool, %{}, %{agent: agent, deps: deps}) == %{"result" => inspect(seen)}
       end
     end
 
@@ -100,6 +121,19 @@ defmodule AxonPort.Tool.RunnerTest do
           {"returns what is no outcome", quote(do: fn _ -> :done end), "cannot return :done"},
           {"returns a value without a form in JSON", quote(do: fn _ -> {:ok, %{a: self()}} end),
            "at a has no form"},
+          {"exits with rows that look like a stacktrace",
+           quote(do: fn _ -> exit({:invalid_rows, [{1, "Ada", 3, 4}, {2, "Bob", 4, 4}]}) end),
+           "exited: {:invalid_rows, [{1, \"Ada\", 3, 4}"},
+          {"exits with what looks like an error of Erlang's",
+           quote(do: fn _ -> exit({:badarg, [{1, 2, 3, 4} | :improper]}) end), "exited: {:badarg"},
+          {"is taken along by a process that exits with such rows",
+           quote(
+             do: fn _ ->
+               spawn_link(fn -> exit({:badarg, [{1, "Ada", 3, 4}]}) end) && receive(do: (:never -> 1))
+             end
+           ), "by another process"},
+          {"returns a value that is nested too deep",
+           quote(do: fn _ -> {:ok, Enum.reduce(1..300, 1, fn _, value -> [value] end)} end), "200 levels"},
           {"tells a retry that is no text", quote(do: fn _ -> {:retry, 7} end), "cannot return {:retry, 7}"}
         ] do
       test "that #{what} is an error that says so", %{tasks: tasks} do
@@ -116,6 +150,48 @@ defmodule AxonPort.Tool.RunnerTest do
       assert String.length(message) in 8192..8300
     end
 
+    test "has its answer encoded in the task: what reaches the owner is one binary, and a word on failure", %{
+      tasks: tasks
+    } do
+      for {run, failure} <- [
+            {fn _args -> {:ok, Enum.to_list(1..1000)} end, nil},
+            {fn _args -> {:retry, "again"} end, nil},
+            {fn _args -> {:error, :enoent} end, ":enoent"},
+            {fn _args -> exit(:bye) end, "the tool exited: :bye"}
+          ] do
+        {:ok, %Task{ref: ref}} = Runner.start(tasks, tool(run), %{}, %{call_id: "1"})
+        assert {%Command{type: "tool_result", body: body}, ^failure} = outcome(ref)
+        assert is_binary(body)
+      end
+    end
+
+    test "that raises is asked for its message in the task, and nowhere else", %{tasks: tasks} do
+      test = self()
+      run = fn _args -> raise Slow, test: test end
+      {:ok, %Task{ref: ref, pid: pid}} = Runner.start(tasks, tool(run), %{}, %{call_id: "1"})
+      assert %{"error" => "the tool raised" <> _} = answered(:tool, outcome(ref))
+      assert_received {:asked, ^pid}
+      {:messages, asked} = Process.info(self(), :messages)
+      assert Enum.uniq(asked) in [[], [{:asked, pid}]]
+    end
+
+    test "that crashes is logged with its name and its stacktrace; one that only ends is not", %{tasks: tasks} do
+      log = capture_log(fn -> answer_of(tasks, fn _args -> raise "for the log" end) end)
+      assert log =~ "tool tried has crashed: ** (RuntimeError) for the log"
+      assert log =~ "runner_test.exs"
+      refute capture_log(fn -> answer_of(tasks, fn _args -> exit({:shutdown, :quietly}) end) end) =~ "quietly"
+    end
+
+    test "that nobody can run is told to whoever starts it, and harms nobody" do
+      full = start_supervised!({Task.Supervisor, max_children: 0}, id: :full)
+      tool = tool(run: fn _args -> {:ok, 1} end, approve: fn _request, _context -> :approve end)
+
+      for start <- [&Runner.start/4, &Runner.approve/4] do
+        assert {:error, "the tasks' supervisor takes" <> _} = start.(full, tool, %{}, %{call_id: "1"})
+        assert {:error, "the tasks' supervisor has gone"} = start.(:nobody, tool, %{}, %{call_id: "1"})
+      end
+    end
+
     test "that is stopped is dead at once, whatever it caught, and is not heard of again", %{tasks: tasks} do
       owner = self()
 
@@ -125,7 +201,7 @@ defmodule AxonPort.Tool.RunnerTest do
         receive(do: (:never -> {:ok, 1}))
       end
 
-      task = Runner.start(tasks, tool(stubborn), %{}, %{})
+      {:ok, task} = Runner.start(tasks, tool(stubborn), %{}, %{call_id: "1"})
       assert_receive :begun, 30_000
       watched = Process.monitor(task.pid)
       assert Runner.stop(task) == :ok
@@ -134,7 +210,7 @@ defmodule AxonPort.Tool.RunnerTest do
     end
 
     test "that had ended before it was stopped is not heard of again either", %{tasks: tasks} do
-      task = Runner.start(tasks, tool(fn _args -> {:ok, 1} end), %{}, %{})
+      {:ok, task} = Runner.start(tasks, tool(fn _args -> {:ok, 1} end), %{}, %{call_id: "1"})
       watched = Process.monitor(task.pid)
       assert_receive {:DOWN, ^watched, :process, _pid, :normal}, 30_000
       assert Runner.stop(task) == :ok
@@ -147,10 +223,6 @@ defmodule AxonPort.Tool.RunnerTest do
     end
   end
 
-  test "a limit that has passed asks the model to try again" do
-    assert Runner.answer(:timeout) == %{"retry" => "the call took too long"}
-  end
-
   describe "an approval" do
     defp verdict_of(tasks, approve) do
       parameters = %{amount: :integer}
@@ -158,8 +230,8 @@ defmodule AxonPort.Tool.RunnerTest do
       tool =
         tool(run: fn _args -> {:ok, 1} end, approve: approve, requires_approval: true, parameters: parameters)
 
-      %Task{ref: ref} = Runner.approve(tasks, tool, %{"amount" => 30}, %{call_id: "1"})
-      Runner.verdict(outcome(ref))
+      {:ok, %Task{ref: ref}} = Runner.approve(tasks, tool, %{"amount" => 30}, %{call_id: "1"})
+      answered(:approval, outcome(ref))
     end
 
     test "is asked with name, cast arguments and context", %{tasks: tasks} do
@@ -179,8 +251,10 @@ defmodule AxonPort.Tool.RunnerTest do
       end
     end
 
-    test "that crashes, says nonsense, or that nobody gives, is a refusal", %{tasks: tasks} do
-      for approve <- [fn _, _ -> raise "ill" end, fn _, _ -> true end, nil] do
+    test "that crashes, is killed, says nonsense, or that nobody gives, is a refusal", %{tasks: tasks} do
+      killed = fn _, _ -> Process.exit(self(), :kill) end
+
+      for approve <- [fn _, _ -> raise "ill" end, killed, fn _, _ -> true end, nil] do
         assert %{"approved" => false, "message" => message} = verdict_of(tasks, approve)
         assert message =~ "nobody"
       end
@@ -192,8 +266,10 @@ defmodule AxonPort.Tool.RunnerTest do
     fields = [parameters: %{day: Date}, approve: asked, resolve: asked, run: fn _args -> {:ok, 1} end]
     args = %{"day" => "2026-02-31"}
 
-    %Task{ref: ref} = Runner.approve(tasks, tool(fields), args, %{})
-    assert {:deny, "day: expected a Date" <> _rest} = outcome(ref)
+    {:ok, %Task{ref: ref}} = Runner.approve(tasks, tool(fields), args, %{call_id: "1"})
+
+    assert %{"approved" => false, "message" => "day: expected a Date" <> _rest} =
+             answered(:approval, outcome(ref))
 
     for {call, key} <- [{%{}, "retry"}, {%{"approval" => true}, "message"}] do
       call = Map.merge(%{"call_id" => "c", "name" => "tried", "args" => args}, call)
@@ -208,10 +284,10 @@ defmodule AxonPort.Tool.RunnerTest do
        } do
     approve = fn %{args: args}, _context -> {:deny, inspect(args)} end
 
-    %Task{ref: ref} =
-      Runner.approve(tasks, tool(handler: {:python, "m:f"}, approve: approve), %{"a" => 1}, %{})
-
-    assert outcome(ref) == {:deny, inspect(%{"a" => 1})}
+    tool = tool(handler: {:python, "m:f"}, approve: approve)
+    {:ok, %Task{ref: ref}} = Runner.approve(tasks, tool, %{"a" => 1}, %{call_id: "1"})
+    assert %{"message" => message} = answered(:approval, outcome(ref))
+    assert message == inspect(%{"a" => 1})
   end
 
   describe "a call that a run has left open" do
