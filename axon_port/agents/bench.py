@@ -6,7 +6,6 @@ An agent lists its tools once, for all its runs (`Toolset`); each run has a benc
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 import time
 from collections.abc import Mapping
@@ -22,18 +21,16 @@ from pydantic_ai.tools import Tool as FunctionTool
 from pydantic_ai.toolsets import AbstractToolset, ToolsetTool
 
 from axon_port.agents.deferral import ARGS_AFTER_APPROVAL
-from axon_port.agents.ends import ToolFault, denial
+from axon_port.agents.ends import ToolFault, denial, fault_of, heard_out
 from axon_port.agents.functions import call_function
 from axon_port.agents.host import Broken, Call, Failed, Happened, Host, Retry, Returned
 from axon_port.agents.tools import ToolSpec
 
 THREADS: Final = 256
-"""Plain functions that run at once. Hung ones hold their thread; the others must still find one."""
+"""Plain functions that run at once, those that were given up included: a hung one holds its thread until it ends."""
 
 STOP_SECONDS: Final = 0.1
 """How long a function that is cancelled may take to stop before it counts as left behind."""
-
-_logger = logging.getLogger("axon_port.tools")
 
 _bench: ContextVar[ToolBench] = ContextVar("axon_port_bench")
 
@@ -97,17 +94,15 @@ class ToolBench:
         """What the model is told of its call. Raises what pydantic-ai has a meaning for, and `ToolFault`."""
         spec = self.specs[name]
         call = Call(self.call_id(ctx.tool_call_id), name, args, spec.timeout)
-        approved_by = None
         if spec.requires_approval and not ctx.tool_call_approved:
             if spec.approval == "deferred":
                 raise ApprovalRequired
             decision = await self.host.ask_approval(call, faults=spec.faults)
             if not decision.approved:
                 return denial(decision.message)
-            approved_by = decision.args
-            call = call if approved_by is None else replace(call, args=approved_by)
+            call = call if decision.args is None else replace(call, args=decision.args)
         if spec.handler == "deferred":
-            raise CallDeferred(metadata=None if approved_by is None else {ARGS_AFTER_APPROVAL: approved_by})
+            raise CallDeferred(metadata={ARGS_AFTER_APPROVAL: call.args} if spec.requires_approval else None)
         return await self._answered(spec, call, ctx)
 
     async def _answered(self, spec: ToolSpec, call: Call, ctx: RunContext[Any]) -> Any:
@@ -143,22 +138,19 @@ class ToolBench:
         try:
             await asyncio.wait([work], timeout=spec.timeout)
         finally:
-            if not work.done():
+            late = not work.done()
+            if late:
                 await self._give_up(work, in_thread=not tool.function_schema.is_async)
-        if work.cancelled() or not work.done():
+        if late:
             raise TimeoutError
+        if work.cancelled():
+            raise fault_of(call.name, asyncio.CancelledError("it cancelled itself"))
         return work.result()
 
     async def _give_up(self, work: asyncio.Task[Any], *, in_thread: bool) -> None:
         """Cancel once and wait for a moment: what goes on all the same, a thread for one, is left behind."""
-        work.add_done_callback(_heard_out)
+        work.add_done_callback(heard_out)
         work.cancel()
         stopped, _ = await asyncio.wait([work], timeout=STOP_SECONDS)
         if in_thread or not stopped:
             self.host.note(Happened("tool_abandoned"))
-
-
-def _heard_out(work: asyncio.Task[Any]) -> None:
-    # Nobody wants the answer any more, but asyncio complains of an exception that nobody took.
-    if not work.cancelled() and (error := work.exception()) is not None:
-        _logger.debug("a tool that was given up ended with %r", error)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from functools import cached_property
 from typing import Any
 
@@ -159,6 +160,9 @@ def usage_limits(*given: commands.UsageLimits | None) -> UsageLimits:
     for limits in given:
         if limits is not None:
             merged.update(limits.model_dump(exclude_unset=True))
+    if (cost := merged.get("cost_limit")) is not None:
+        # As it was written: costs are decimals, and a float of 0.3 lies below theirs.
+        merged["cost_limit"] = Decimal(repr(cost))
     return UsageLimits(**merged)
 
 

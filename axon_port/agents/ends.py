@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any
+from typing import Any, Final
 
+from pydantic_ai.exceptions import ApprovalRequired, CallDeferred, ModelRetry, ToolFailed
 from pydantic_ai.tools import ToolDenied
 
 from axon_port.wire.errors import WireError
+
+SAID_TO_PYDANTIC_AI: Final = (ApprovalRequired, CallDeferred, ModelRetry, ToolFailed)
+"""What a tool says by raising it: no failures, pydantic-ai has a meaning for each."""
 
 _logger = logging.getLogger("axon_port.tools")
 
@@ -24,6 +28,12 @@ def fault_of(tool: str, error: BaseException) -> ToolFault:
     """The end of a run whose tool raised what only the log may tell in full; logs it."""
     _logger.error("tool %s raised %s", tool, type(error).__name__, exc_info=error)
     return ToolFault(f"tool {tool} raised {type(error).__name__}; the worker's log has the traceback")
+
+
+def heard_out(work: asyncio.Task[Any]) -> None:
+    """For work whose answer nobody wants any more: asyncio complains of an exception that nobody took."""
+    if not work.cancelled() and (error := work.exception()) is not None:
+        _logger.debug("a tool that was given up ended with %r", error)
 
 
 def denial(message: str | None) -> ToolDenied:

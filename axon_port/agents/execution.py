@@ -13,7 +13,7 @@ from typing import Any, Literal, cast
 
 import anyio
 import anyio.to_thread
-from pydantic import TypeAdapter
+from pydantic import ConfigDict, TypeAdapter
 from pydantic_ai import Agent
 from pydantic_ai.capabilities import AbstractCapability
 from pydantic_ai.exceptions import UserError
@@ -57,7 +57,8 @@ from axon_port.wire.events import shortened
 
 _logger = logging.getLogger("axon_port.agents")
 
-_RETURN = TypeAdapter[ToolReturnPart](ToolReturnPart)
+_RETURNS = TypeAdapter[list[ToolReturnPart]](list[ToolReturnPart], config=ConfigDict(ser_json_bytes="base64"))
+"""Bytes are base64, as in `messages`."""
 
 Priority = Literal["asap", "when_idle"]
 
@@ -363,4 +364,4 @@ def _is_retried_output(part: object) -> bool:
 
 
 def _json_content(part: ToolReturnPart) -> Any:
-    return _RETURN.dump_python(part, mode="json")["content"]
+    return _RETURNS.dump_python([part], mode="json")[0]["content"]

@@ -1,35 +1,57 @@
 """Tools that are Python functions of the worker (PROTOCOL.md, TOOL-PYTHON).
 
-A plain function runs in a thread of its own and is not waited for once nobody wants its answer; a coroutine runs on
-the loop. Whatever a function raises, one answer comes of it: `SystemExit` would end the event loop, a stray
-`CancelledError` would leave no answer at all.
+A plain function runs in a thread of its own and is not waited for once nobody wants its answer: it keeps its place
+among the threads until it ends, so that those that hang are bounded too. A coroutine runs on the loop. Whatever a
+function raises, one answer comes of it: `SystemExit` would end the event loop, a stray `CancelledError` would leave no
+answer at all.
 """
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import inspect
+import logging
 import os
-from collections.abc import Generator
+import threading
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, cast
 
 import anyio
 import anyio.to_thread
-from pydantic_ai.exceptions import ApprovalRequired, CallDeferred, ModelRetry, ToolFailed
-from pydantic_ai.messages import ToolReturn, tool_return_ta
+from pydantic_ai.messages import ToolReturn, UserPromptPart, tool_return_ta
 from pydantic_ai.tools import RunContext
 from pydantic_ai.tools import Tool as FunctionTool
-from pydantic_core import PydanticSerializationError
+from pydantic_core import PydanticSerializationError, SchemaValidator, core_schema, to_json
 
-from axon_port.agents.ends import ToolFault, fault_of, is_our_cancellation
+from axon_port.agents.ends import SAID_TO_PYDANTIC_AI, ToolFault, fault_of, heard_out, is_our_cancellation
 from axon_port.agents.host import Call
 from axon_port.wire import codec
 from axon_port.wire.data import MAX_KEPT_DEPTH, too_deep
 from axon_port.wire.errors import WireError
 
-_SAID_TO_PYDANTIC_AI = (ModelRetry, ToolFailed, CallDeferred, ApprovalRequired)
+_logger = logging.getLogger("axon_port.tools")
+
+
+def signature_validator(tool: FunctionTool[Any]) -> SchemaValidator:
+    """Checks arguments by the function's signature and lets them through as they came.
+
+    What the annotations make of them is for the function alone (`call_function`): approval and deferral tell somebody
+    of the arguments first, and a validator that is given its own result need not accept it.
+    """
+
+    def validate(args: Any, info: core_schema.ValidationInfo) -> Any:
+        _by_signature(tool, args, info.context)
+        return args
+
+    return SchemaValidator(core_schema.with_info_after_validator_function(validate, core_schema.any_schema()))
+
+
+def _by_signature(tool: FunctionTool[Any], args: Any, context: Any) -> dict[str, Any]:
+    # As the JSON that they are: of a Python object a strict annotation takes no text for a date.
+    return tool.function_schema.validator.validate_json(to_json(args, inf_nan_mode="constants"), context=context)
 
 
 async def call_function(
@@ -41,16 +63,16 @@ async def call_function(
     caller passed, and `ToolFault` for everything else.
     """
     schema = tool.function_schema
-    args: dict[str, Any] = schema.validator.validate_python(call.args)
+    args = _by_signature(tool, call.args, ctx.validation_context)
     positional, keywords = schema._call_args(args, ctx)  # pyright: ignore[reportPrivateUsage]
     try:
         if schema.is_async:
             with _this_process_only():
                 return portable(await schema.function(*positional, **keywords))
         bound = functools.partial(_guarded, schema.function, *positional, **keywords)
-        value = await anyio.to_thread.run_sync(bound, limiter=threads, abandon_on_cancel=True)
+        value = await _in_thread(bound, threads)
         return portable(await value if inspect.isawaitable(value) else value)
-    except (*_SAID_TO_PYDANTIC_AI, WireError):
+    except (*SAID_TO_PYDANTIC_AI, WireError):
         raise
     except BaseException as error:
         if is_our_cancellation(error):
@@ -58,13 +80,42 @@ async def call_function(
         raise _fault(call, error) from error
 
 
+async def _in_thread(function: Callable[[], Any], threads: anyio.CapacityLimiter) -> Any:
+    """What a function returns, as soon as one of the threads is free for it."""
+    taken = threading.Lock()  # by the thread that begins the function, or by whoever does not want it any more
+
+    def begin() -> Any:
+        return function() if taken.acquire(blocking=False) else None
+
+    work = asyncio.create_task(anyio.to_thread.run_sync(begin, limiter=threads))
+    try:
+        await asyncio.wait([work])
+    except asyncio.CancelledError:
+        work.add_done_callback(heard_out)
+        if taken.acquire(blocking=False):
+            work.cancel()
+        elif threads.available_tokens == 0:
+            _logger.warning("all %d threads for functions are taken, some by functions given up", threads.total_tokens)
+        raise
+    return work.result()
+
+
 def portable(value: Any) -> Any:
     """What a function returned, if messages can hold it; a lone surrogate in it becomes U+FFFD.
 
     Sets become arrays, bytes base64, dataclasses and models objects, NaN null, as pydantic writes them. Raises
-    `TypeError` for what has no such form: an object without fields, a cycle, a value nested too deep.
+    `TypeError` for what has no such form: an object without fields, a cycle, a value nested too deep; `ValueError`
+    for a `content` that no prompt could have.
     """
-    content: Any = value.return_value if isinstance(value, ToolReturn) else value
+    if not isinstance(value, ToolReturn):
+        return _portable(value)
+    returned = cast("ToolReturn[Any]", value)
+    if returned.content is not None:
+        UserPromptPart(returned.content)
+    return replace(returned, return_value=_portable(returned.return_value), metadata=_portable(returned.metadata))
+
+
+def _portable(content: Any) -> Any:
     try:
         written = tool_return_ta.dump_json(content)
         # Neither a long integer nor a deep value fits into less.
@@ -76,8 +127,8 @@ def portable(value: Any) -> Any:
             _check_depth(plain)
         except (PydanticSerializationError, ValueError, TypeError, RecursionError):
             raise TypeError(f"a {type(content).__name__} was returned that has no JSON form: {error}") from None
-        return replace(cast("ToolReturn[Any]", value), return_value=plain) if isinstance(value, ToolReturn) else plain
-    return cast("Any", value)
+        return plain
+    return content
 
 
 def _check_depth(value: object) -> None:

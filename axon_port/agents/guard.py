@@ -8,20 +8,11 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from pydantic import ValidationError
 from pydantic_ai.capabilities import AbstractCapability
-from pydantic_ai.exceptions import (
-    ApprovalRequired,
-    CallDeferred,
-    ModelRetry,
-    SkipToolExecution,
-    ToolFailed,
-    ToolFailedError,
-    ToolRetryError,
-    UnexpectedModelBehavior,
-)
+from pydantic_ai.exceptions import SkipToolExecution, ToolFailedError, ToolRetryError, UnexpectedModelBehavior
 from pydantic_ai.messages import ToolCallPart
 from pydantic_ai.tools import (
     DeferredToolRequests,
@@ -33,22 +24,22 @@ from pydantic_ai.tools import (
 )
 
 from axon_port.agents.bench import ToolBench
-from axon_port.agents.ends import denial, fault_of, is_our_cancellation
+from axon_port.agents.ends import SAID_TO_PYDANTIC_AI, denial, fault_of, is_our_cancellation
+from axon_port.agents.functions import portable
 from axon_port.agents.host import Call, Decision, Happened
 from axon_port.wire.errors import WireError
 
-_SAID_TO_PYDANTIC_AI = (
-    ApprovalRequired,
-    CallDeferred,
-    ModelRetry,
+_PASSED_ON: Final = (
+    *SAID_TO_PYDANTIC_AI,
     SkipToolExecution,
-    ToolFailed,
     ToolFailedError,
     ToolRetryError,
     UnexpectedModelBehavior,
     ValidationError,
     WireError,
 )
+"""More than a function of ours may say: between the guard and the tool stand pydantic-ai's count of retries and the
+hooks of other capabilities, whose words these are."""
 
 
 @dataclass(init=False)
@@ -72,8 +63,8 @@ class RunGuard(AbstractCapability[Any]):
         host, started = self._bench.host, time.monotonic()
         host.note(Happened("tool_called"))
         try:
-            value = await handler(args)
-        except _SAID_TO_PYDANTIC_AI:
+            value = portable(await handler(args))
+        except _PASSED_ON:
             raise
         except BaseException as error:
             if is_our_cancellation(error):

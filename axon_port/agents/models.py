@@ -179,6 +179,9 @@ class Lease:
 async def _close(shared: _Shared) -> None:
     for client in shared.clients:
         await client.aclose()
+    # Some make one of their own (Groq, Cohere), and close it when they are left.
+    async with shared.provider:
+        pass
 
 
 def _read(spec: str | Endpoint) -> tuple[str, str, _Place]:

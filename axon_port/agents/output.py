@@ -131,7 +131,7 @@ def _kind(schema: Schema, wrap_key: str | None) -> type[Any]:
 def _wrapped_schema(raw: dict[str, Any] | bool) -> dict[str, Any]:
     inner: Any = raw
     if isinstance(raw, dict):
-        inner = dict(raw) if "$id" in raw else _moved(raw, f"#/properties/{WRAP_KEY}")
+        inner = dict(raw) if _has_own_base(raw) else _moved(raw, f"#/properties/{WRAP_KEY}")
     wrapped: dict[str, Any] = {
         "type": "object",
         "properties": {WRAP_KEY: inner},
@@ -143,12 +143,20 @@ def _wrapped_schema(raw: dict[str, Any] | bool) -> dict[str, Any]:
     return wrapped
 
 
+def _has_own_base(raw: dict[str, Any]) -> bool:
+    """Whether references in a schema point into itself, wherever it stands. Until draft 7 `#name` is an anchor."""
+    name = raw.get("$id")
+    return isinstance(name, str) and not name.startswith("#")
+
+
 def _moved(raw: Any, base: str) -> Any:
     """A copy in which references into the schema itself point to where it now stands."""
     if isinstance(raw, list):
         return [_moved(item, base) for item in cast("list[Any]", raw)]
     if not isinstance(raw, dict):
         return raw
+    if _has_own_base(cast("dict[str, Any]", raw)):
+        return cast("Any", raw)
     moved: dict[str, Any] = {}
     for key, value in cast("dict[str, Any]", raw).items():
         if key in {"$ref", "$dynamicRef"} and isinstance(value, str) and (value == "#" or value.startswith("#/")):

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import threading
 import time
 from collections import defaultdict
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -45,6 +46,8 @@ _VOLATILE: Final = frozenset(
 )
 """Of messages and their parts: what differs between two runs that say the same."""
 
+_logger = logging.getLogger("axon_port.recordings")
+
 Hide = Callable[[Any], Any]
 """Takes secrets out of JSON values."""
 
@@ -69,19 +72,30 @@ class Recording:
         self._path = path
         self._hide = hide
         self._lock = threading.Lock()
+        self.ended = False
+        """Whether the file could not be written. A gap would give later answers to earlier requests."""
 
     async def add(self, request: str, answer: Answer) -> None:
-        """Append an answer. Raises `OSError` where the file cannot be written."""
+        """Append an answer. Where the file cannot be written the recording ends, and nothing else does."""
         await anyio.to_thread.run_sync(self._append, request, answer)
 
     def _append(self, request: str, answer: Answer) -> None:
+        line = self._line(request, answer)
+        with self._lock:
+            if self.ended:
+                return
+            try:
+                _append_whole(self._path, line)
+            except OSError:
+                self.ended = True
+                _logger.exception("recording %s cannot be written: it ends here", self._path.name)
+
+    def _line(self, request: str, answer: Answer) -> bytes:
         kept = replace(answer.response, provider_url=None, failed_attempts=None)
         (response,) = ModelMessagesTypeAdapter.dump_python([kept], mode="json")
         events = [[at, _EVENT.dump_python(event, mode="json")] for at, event in answer.events]
         fields = {"request": request, "model": answer.model, "response": response, "events": events}
-        line = json.dumps(self._hide(fields), separators=(",", ":")) + "\n"
-        with self._lock, self._path.open("a", encoding="utf-8") as file:
-            file.write(line)
+        return json.dumps(self._hide(fields), separators=(",", ":")).encode() + b"\n"
 
 
 class Answers:
@@ -122,7 +136,7 @@ class Recordings:
         """The recording that answers are added to. Raises `WireError` `InvalidAgent`."""
         path = self._allowed.recording(name)
         with self._lock:
-            if path not in self._open:
+            if path not in self._open or self._open[path].ended:
                 try:
                     path.touch(0o600)
                 except OSError as error:
@@ -284,6 +298,20 @@ def digest(messages: Sequence[ModelMessage], settings: ModelSettings | None, par
         "settings": {name: str(value) for name, value in (settings or {}).items() if name != "timeout"},
     }
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+
+
+def _append_whole(path: Path, line: bytes) -> None:
+    """Raises `OSError`, and leaves no half line behind, which would make the whole file unreadable."""
+    with path.open("ab", buffering=0) as file:
+        end = file.tell()
+        try:
+            rest = memoryview(line)
+            while rest:
+                rest = rest[file.write(rest) :]
+        except OSError:
+            with suppress(OSError):
+                file.truncate(end)
+            raise
 
 
 def _tool(tool: Any) -> list[Any]:

@@ -11,12 +11,21 @@ import asyncio
 from collections.abc import AsyncGenerator, Coroutine, Generator
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass, field
 from typing import Any
 from weakref import ref
 
-_Started = list["ref[asyncio.Task[Any]]"]
 
-_started: ContextVar[_Started | None] = ContextVar("axon_port_started_tasks", default=None)
+@dataclass(slots=True)
+class _Roll:
+    """The tasks that were started in a run. Those that outlive it hold this for as long as they live, and add nothing
+    to it any more."""
+
+    tasks: list[ref[asyncio.Task[Any]]] = field(default_factory=list["ref[asyncio.Task[Any]]"])
+    is_open: bool = True
+
+
+_roll: ContextVar[_Roll | None] = ContextVar("axon_port_started_tasks", default=None)
 
 
 class Started(asyncio.Task[Any]):
@@ -41,8 +50,8 @@ def _start(
     loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, Any] | Generator[Any, None, Any], **options: Any
 ) -> asyncio.Task[Any]:
     task = Started(work, loop=loop, **options)  # pyright: ignore[reportArgumentType]
-    if (started := _started.get()) is not None:
-        started.append(ref(task))
+    if (roll := _roll.get()) is not None and roll.is_open:
+        roll.tasks.append(ref(task))
     return task
 
 
@@ -52,13 +61,15 @@ async def ended() -> AsyncGenerator[None]:
 
     What a tool has started goes on: it belongs to whoever wrote the tool.
     """
-    started: _Started = []
-    token = _started.set(started)
+    roll = _Roll()
+    token = _roll.set(roll)
     try:
         yield
     finally:
-        _started.reset(token)
-        left = [task for reference in started if (task := reference()) is not None and not task.done()]
+        _roll.reset(token)
+        roll.is_open = False
+        left = [task for reference in roll.tasks if (task := reference()) is not None and not task.done()]
+        roll.tasks.clear()
         strays = [task for task in left if _is_pydantic_ais(task)]
         for task in strays:
             task.cancel()

@@ -16,6 +16,7 @@ from pydantic_ai.tools import ToolDefinition
 from pydantic_core import SchemaValidator
 
 from axon_port.agents.allow import Allowed
+from axon_port.agents.functions import signature_validator
 from axon_port.agents.schemas import Schema, SchemaCache
 from axon_port.wire import commands
 from axon_port.wire.errors import WireError, faults_of
@@ -71,7 +72,7 @@ def _compile(tool: commands.Tool, timeout_ms: int | None, schemas: SchemaCache, 
     schema: Schema | None = None
     if isinstance(tool.handler, commands.PythonHandler):
         handler = _function_tool(tool, allowed.function(tool.handler.python))
-        parameters, validator = handler.function_schema.json_schema, handler.function_schema.validator
+        parameters, validator = handler.function_schema.json_schema, signature_validator(handler)
         description = tool.description or handler.description or ""
     else:
         handler, parameters, description = tool.handler, {}, tool.description

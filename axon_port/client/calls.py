@@ -19,7 +19,8 @@ from axon_port.client.tools import Failed, Retry, returned
 log = logging.getLogger("axon_port.client")
 
 THREADS: Final = 64
-"""Plain functions of one worker at once; more wait for a thread. As many as a run's calls by default."""
+"""Plain functions of one worker at once, beside those that nobody waits for any more; others wait for a thread. As
+many as a run's calls by default."""
 
 Fields = dict[str, Any]
 
@@ -53,8 +54,12 @@ async def approval(callbacks: Callbacks, call: Call) -> Fields:
         return {"approved": False, "message": "nobody is there to approve this call"}
     try:
         word = await _awaited(callbacks.on_approval(call))
-    except Exception:
+    except BaseException as error:
+        if _is_our_cancellation(error):
+            raise
         log.exception("asking for the approval of %s failed", call.name)
+        if isinstance(error, SystemExit | KeyboardInterrupt):
+            raise
         return {"approved": False, "message": "the approval could not be asked for"}
     return _word(word)
 
@@ -82,6 +87,11 @@ async def _deferred_result(resolve: Resolve, call: DeferredCall) -> Fields:
         return {"retry": str(retry)}
     except Failed as failed:
         return {"failed": str(failed)}
+    except asyncio.CancelledError as error:
+        if _is_our_cancellation(error):
+            raise
+        # A task group would take it for its own, and leave the call without an entry.
+        raise RuntimeError(f"asking what became of a call of {call.name} was cancelled") from error
     if call.approval or isinstance(value, Approved | Denied):
         return _word(value)
     return returned(value)

@@ -35,10 +35,15 @@ class Process:
                 start_new_session=True,
             )
         except OSError as error:
-            raise WorkerNotStarted(f"{launch.command[0]} cannot be started: {error.strerror}") from error
+            raise _not_started(launch, error) from error
         self._pipes = cast("tuple[IO[bytes], IO[bytes]]", (self._child.stdin, self._child.stdout))
         self.pid = self._child.pid
-        self._pidfd = os.pidfd_open(self.pid)
+        try:
+            self._pidfd = os.pidfd_open(self.pid)
+        except OSError as error:
+            with self._child:
+                self.kill()
+            raise _not_started(launch, error) from error
         self._into, self._from = (pipe.fileno() for pipe in self._pipes)
         os.set_blocking(self._into, False)
         os.set_blocking(self._from, False)
@@ -82,3 +87,7 @@ class Process:
         os.close(self._pidfd)
         for pipe in self._pipes:
             pipe.close()
+
+
+def _not_started(launch: Launch, error: OSError) -> WorkerNotStarted:
+    return WorkerNotStarted(f"{launch.command[0]} cannot be started: {error.strerror}")

@@ -115,6 +115,7 @@ _RULES: Final[Mapping[type[Data], Sequence[JsonSchema]]] = {
     commands.ToolResult: (
         _exactly_one(_there("result"), _given("retry"), _given("failed"), _given("error")),
         _if(_given("details"), _given("error")),
+        _if(_given("content"), _there("result")),
     ),
 }
 

@@ -2,10 +2,14 @@
 
 import asyncio
 import threading
-from typing import Any
+from datetime import date
+from decimal import Decimal
+from typing import Annotated, Any
 
+from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_ai import Agent
 from pydantic_ai.exceptions import ModelRetry, ToolFailed
+from pydantic_ai.messages import ToolReturn
 
 desk: Agent[None, str] = Agent("test", defer_model_check=True)
 """An agent that names its model and has not made it."""
@@ -33,6 +37,38 @@ def thread_name() -> str:
 async def async_thread_name() -> str:
     """Where it runs."""
     return threading.current_thread().name
+
+
+class Doubled:
+    """No JSON, and no value that its own validator would take."""
+
+    def __init__(self, number: int) -> None:
+        self.number = 2 * number
+
+
+Words = Annotated[list[str], BeforeValidator(lambda text: text.split(","))]
+Double = Annotated[Any, AfterValidator(Doubled)]
+Day = Annotated[date, Field(strict=True)]
+
+
+def annotated(double: Double, words: Words, amount: Decimal, day: Day) -> list[Any]:
+    """What the annotations made of the arguments."""
+    return [double.number, words, str(amount * 2), day.year]
+
+
+def with_metadata(metadata: Any) -> ToolReturn[str]:
+    """Says more to the program than to the model."""
+    return ToolReturn("fine", metadata={"found": metadata})
+
+
+def with_odd_metadata() -> ToolReturn[str]:
+    """As above, what no message can hold."""
+    return ToolReturn("fine", metadata={"found": object()})
+
+
+def with_odd_content() -> ToolReturn[str]:
+    """Shows what no prompt can hold."""
+    return ToolReturn("fine", content=[object()])  # pyright: ignore[reportArgumentType]
 
 
 def hangs() -> str:

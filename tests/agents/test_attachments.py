@@ -30,6 +30,7 @@ from axon_port.agents.failures import NotFetched, wire_error
 from axon_port.agents.lines import Line, chain
 from axon_port.wire.commands import RetryPolicy
 from axon_port.wire.errors import WireError
+from axon_port.worker.redaction import Redactor
 
 from .stand_ins import Act, ToldModel, run_async
 from .test_lines import Ear
@@ -104,6 +105,14 @@ def test_an_address_that_cannot_be_fetched_is_the_commands_fault(item: FileUrl, 
     assert "force_download" not in found.message
     assert item.url not in found.message
     assert "`binary`" in found.message
+
+
+def test_a_key_in_a_reason_that_was_cut_leaves_in_no_part() -> None:
+    """clause: SEC-KEYS"""
+    key = "sk-live-0123456789abcdef"
+    error = failure(ToldModel([fetching(ImageUrl(f"{'x' * 474}{key}://a.png"))]))
+    assert key[:8] in str(error)
+    assert key[:8] not in Redactor({"SOME_API_KEY": key}).text(seen(error).message)
 
 
 @pytest.mark.parametrize(

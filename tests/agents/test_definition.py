@@ -1,13 +1,15 @@
 """An agent of a parent's fields, by data or refined from an imported one."""
 
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 from pydantic_ai.models.test import TestModel
+from pydantic_ai.usage import RunUsage
 
 from axon_port.agents.allow import Allowed
-from axon_port.agents.definition import AgentDefinition, Workshop, build_agent, check_model_settings
+from axon_port.agents.definition import AgentDefinition, Workshop, build_agent, check_model_settings, usage_limits
 from axon_port.agents.recordings import Recordings
 from axon_port.wire import commands
 from axon_port.wire.commands import parse_command
@@ -68,3 +70,11 @@ def test_a_recording_in_a_folder_that_is_not_there_is_refused(tmp_path: Path) ->
     with pytest.raises(WireError, match="'answers' cannot be written: No such file or directory") as caught:
         shop.recordings.open("answers")
     assert caught.value.error_type == "InvalidAgent"
+
+
+def test_what_costs_as_much_as_it_may_is_within_the_limit() -> None:
+    """clause: RUN-LIMITS"""
+    limits = usage_limits(commands.UsageLimits(cost_limit=0.3), commands.UsageLimits(request_limit=None))
+    assert (limits.cost_limit, limits.request_limit) == (Decimal("0.3"), None)
+    limits.check_cost(RunUsage(cost=Decimal("0.3")))
+    assert usage_limits(commands.UsageLimits(cost_limit=0.3), commands.UsageLimits(cost_limit=None)).cost_limit is None

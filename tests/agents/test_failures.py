@@ -34,7 +34,10 @@ from axon_port.agents import failures
 from axon_port.agents.failures import internal_error, output_faults, remember_attempts, wire_error
 from axon_port.wire.errors import MAX_REPORTED_FAULTS, WireError
 from axon_port.wire.events import MAX_MESSAGE_CHARACTERS
+from axon_port.worker.redaction import Redactor
 from tests.worker.programs import run_program
+
+KEY = "sk-live-0123456789abcdef0123456789abcdef"
 
 
 class Fields(BaseModel):
@@ -201,6 +204,17 @@ def test_a_connection_error_says_what_its_client_did_not() -> None:
     assert seen(error).message == "Connection error. (ConnectionRefusedError: [Errno 111] refused)"
     assert seen(ModelConnectionError("m", "told all")).message == "told all"
     assert seen(caused(ModelConnectionError("m", "it was refused"), OSError("refused"))).message == "it was refused"
+
+
+@pytest.mark.parametrize("before", [490, MAX_MESSAGE_CHARACTERS - 10, MAX_MESSAGE_CHARACTERS - 50])
+def test_a_key_in_a_reason_that_was_cut_leaves_in_no_part(before: int) -> None:
+    """clause: SEC-KEYS"""
+    redactor = Redactor({"SOME_API_KEY": KEY})
+    reason = "x" * before + KEY
+    for error in (ModelConnectionError("m", reason), caused(ModelConnectionError("m", "off"), OSError(reason))):
+        message = redactor.text(seen(error).message)
+        assert KEY[:8] not in message
+        assert len(message) < MAX_MESSAGE_CHARACTERS + 50
 
 
 def test_a_model_error_says_which_model() -> None:

@@ -8,6 +8,7 @@ import sys
 import threading
 from contextlib import nullcontext
 from typing import Any, cast
+from unittest.mock import MagicMock
 
 import anyio
 import httpx2
@@ -20,6 +21,7 @@ from pydantic_ai.messages import ModelRequest, ModelResponse
 from pydantic_ai.models import Model
 from pydantic_ai.models.openai import OpenAIChatModel, OpenAIResponsesModel
 from pydantic_ai.models.test import TestModel as PydanticTestModel
+from pydantic_ai.providers.openai import OpenAIProvider
 from pydantic_ai.settings import ModelSettings
 
 from axon_port.agents import http, models, providers
@@ -691,6 +693,21 @@ def test_a_client_is_closed_with_the_last_lease_on_it_and_no_other(name: str) ->
         assert not client_of(elsewhere).is_closed()
         await factory.aclose()
         assert client_of(elsewhere).is_closed()
+
+    anyio.run(main)
+
+
+def test_a_client_that_a_provider_made_for_itself_is_closed_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As those of Groq and Cohere do, which take none of our kind."""
+    provider = OpenAIProvider(api_key=KEY)
+    monkeypatch.setattr(models, "build_provider", MagicMock(return_value=provider))
+
+    async def main() -> None:
+        lease = ModelFactory().lease()
+        model = lease.build(ENDPOINT)
+        assert not client_of(model).is_closed()
+        await lease.end()
+        assert client_of(model).is_closed()
 
     anyio.run(main)
 

@@ -46,6 +46,29 @@ ROOTS: list[tuple[Any, list[Any], list[Any]]] = [
         {
             "type": "array",
             "items": {
+                "$id": "urn:pair",
+                "properties": {"left": {"$ref": "#/$defs/n"}, "$id": {"$ref": "#/$defs/n"}},
+                "$defs": {"n": {"type": "integer"}},
+            },
+            "minItems": 1,
+        },
+        [[{"left": 1, "$id": 2}]],
+        [[], [{"left": "x"}], [{"$id": "x"}]],
+    ),
+    (
+        {
+            "$schema": "http://json-schema.org/draft-07/schema#",
+            "type": "array",
+            "items": {"$id": "#item", "properties": {"n": {"$ref": "#/definitions/n"}}},
+            "definitions": {"n": {"type": "integer"}},
+        },
+        [[{"n": 1}]],
+        [[{"n": "x"}]],
+    ),
+    (
+        {
+            "type": "array",
+            "items": {
                 "type": "object",
                 "properties": {"default": {"$ref": "#/$defs/n"}, "enum": {"$ref": "#/$defs/n"}},
             },

@@ -76,3 +76,26 @@ def test_a_task_says_in_a_word_who_it_is() -> None:
         return repr(task)
 
     assert anyio.run(main) == "<Task 'run 7'>"
+
+
+def test_what_outlives_a_run_adds_nothing_to_what_the_run_knew() -> None:
+    """A connection that a capability keeps open starts tasks for as long as it lives."""
+
+    async def main() -> None:
+        strays.watch(asyncio.get_running_loop())
+        rolls: list[Any] = []
+        over = asyncio.Event()
+
+        async def connection() -> None:
+            rolls.append(strays._roll.get())  # pyright: ignore[reportPrivateUsage]
+            await over.wait()
+            await asyncio.create_task(asyncio.sleep(0))
+
+        async with strays.ended():
+            outlives = asyncio.create_task(connection())
+            await asyncio.sleep(0)
+        over.set()
+        await outlives
+        assert [roll.tasks for roll in rolls] == [[]]
+
+    anyio.run(main)

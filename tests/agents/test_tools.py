@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 from pydantic_ai import Agent
 from pydantic_ai.exceptions import UnexpectedModelBehavior
@@ -60,11 +61,12 @@ class Bench:
         self._specs = {spec.name: spec for spec in compiled(*tools, **how)}
         self._turns = [Turn.model_validate(turn) for turn in turns]
         self._retries = retries
+        self.threads = anyio.CapacityLimiter(10)
         self.messages: list[ModelMessage] = []
         self.output: Any = None
 
     async def go(self) -> None:
-        ToolBench(self._specs, self.desk, anyio.CapacityLimiter(10)).take_calls()
+        ToolBench(self._specs, self.desk, self.threads).take_calls()
         agent = Agent(
             ScriptedModel(self._turns, None),
             output_type=[str, DeferredToolRequests],
@@ -371,6 +373,37 @@ def test_a_function_is_called_with_its_arguments(name: str, args: Any, value: An
     assert bench.desk.calls == []
 
 
+ARGS = {"double": 4, "words": "a,b", "amount": "0.1", "day": "2026-11-29"}
+
+
+@pytest.mark.parametrize("approved", [False, True])
+def test_what_annotations_make_of_arguments_is_for_the_function_alone(approved: bool) -> None:
+    """clause: TOOL-PYTHON, TOOL-APPROVAL"""
+    bench = Bench([python("annotated", requires_approval=approved)], calling(ARGS)).run()
+    assert bench.returns == [("success", [8, ["a", "b"], "0.2", 2026])]
+    assert [call.args for call in bench.desk.asked] == [ARGS] * approved
+
+
+def test_arguments_that_a_signature_refuses_go_back_to_the_model_with_the_place() -> None:
+    """clause: TOOL-VALIDATED"""
+    bench = Bench([python("annotated")], calling({**ARGS, "day": 5})).run()
+    ((outcome, faults),) = bench.returns
+    assert (outcome, [fault["loc"] for fault in faults]) == ("retried", [["day"]])
+
+
+def test_what_a_function_tells_the_program_is_in_the_messages() -> None:
+    bench = Bench([python("with_metadata")], calling({"metadata": 1})).run()
+    (part,) = [part for message in bench.messages for part in message.parts if isinstance(part, ToolReturnPart)]
+    assert (part.content, part.metadata) == ("fine", {"found": 1})
+
+
+@pytest.mark.parametrize("name", ["with_odd_metadata", "with_odd_content"])
+def test_whatever_of_a_return_no_message_can_hold_ends_the_run_with_the_tools_error(name: str) -> None:
+    """clause: TOOL-RAISES"""
+    with pytest.raises(ToolFault):
+        Bench([python(name)], calling({})).run()
+
+
 def test_a_plain_function_runs_in_a_thread_and_a_coroutine_on_the_loop() -> None:
     """clause: TOOL-THREADS"""
     tools = [python("thread_name"), python("async_thread_name", name="other")]
@@ -426,6 +459,47 @@ def test_a_function_that_hangs_is_not_waited_for(name: str) -> None:
     assert bench.returns == [("retried", "the tool did not answer within 50 ms")]
     abandoned = ["tool_abandoned"] if name == "hangs" else []
     assert bench.desk.happened == ["tool_called", *abandoned, "tool_timed_out"]
+
+
+async def given_up(run: "asyncio.Task[None]") -> None:
+    run.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await run
+
+
+async def until_one_waits(threads: anyio.CapacityLimiter) -> None:
+    while not threads.statistics().tasks_waiting:
+        await anyio.lowlevel.checkpoint()
+
+
+def test_a_function_that_was_given_up_keeps_its_thread_until_it_ends(caplog: pytest.LogCaptureFixture) -> None:
+    """clause: TOOL-THREADS"""
+    functions.release.clear()
+    functions.started.clear()
+    threads = anyio.CapacityLimiter(1)
+    hung, withdrawn = (Bench([python("hangs")], calling({})) for _ in range(2))
+    patient = Bench([python("add")], calling({"a": 1}))
+    hung.threads = withdrawn.threads = patient.threads = threads
+
+    async def main() -> None:
+        hanging = asyncio.create_task(hung.go())
+        try:
+            assert await asyncio.to_thread(functions.started.wait, 20)
+            await given_up(hanging)
+            functions.started.clear()
+            waiting = asyncio.create_task(withdrawn.go())
+            await until_one_waits(threads)
+            await given_up(waiting)
+            waiting = asyncio.create_task(patient.go())
+            await until_one_waits(threads)
+        finally:
+            functions.release.set()
+        await waiting
+
+    run_async(main)
+    assert "all 1 threads for functions are taken" in caplog.text
+    assert patient.returns == [("success", 2)]
+    assert not functions.started.is_set(), "a call that nobody waited for any more was made"
 
 
 def test_a_run_that_is_cancelled_does_not_wait_for_its_functions() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 from typing import Any
 
@@ -9,7 +10,7 @@ import anyio
 import pytest
 
 from axon_port.client import Approved, Call, DeferredCall, Denied, Failed, Retry, tool
-from axon_port.client.calls import deferred_results, tool_result
+from axon_port.client.calls import approval, deferred_results, tool_result
 from axon_port.client.exchange import Callbacks, Exchange
 from axon_port.client.results import RunResult, joined
 
@@ -75,6 +76,50 @@ def test_a_programs_own_end_is_not_held_up_by_a_tool(left: BaseException) -> Non
 
     with pytest.raises(type(left)):
         answered(leaves)
+
+
+async def closed(_call: object) -> bool:
+    """As one that waits for a dialog that was closed."""
+    word = asyncio.get_running_loop().create_future()
+    word.cancel()
+    return await word
+
+
+def test_a_word_that_was_cancelled_is_a_refusal() -> None:
+    fields = anyio.run(approval, Callbacks(on_approval=closed), Call("a", "1", "pay", {}))
+    assert fields == {"approved": False, "message": "the approval could not be asked for"}
+
+
+def test_whoever_asks_for_a_word_and_is_cancelled_stops() -> None:
+    async def main() -> None:
+        asked = asyncio.Event()
+
+        async def ask(_call: Call) -> bool:
+            asked.set()
+            return await asyncio.get_running_loop().create_future()
+
+        task = asyncio.create_task(approval(Callbacks(on_approval=ask), Call("a", "1", "pay", {})))
+        await asked.wait()
+        task.cancel()
+        await asyncio.wait([task])
+        assert task.cancelled()
+
+    anyio.run(main)
+
+
+@pytest.mark.parametrize("left", [SystemExit(3), KeyboardInterrupt()], ids=repr)
+def test_a_programs_own_end_is_not_held_up_by_an_approval(left: BaseException) -> None:
+    def leaves(_call: Call) -> bool:
+        raise left
+
+    with pytest.raises(type(left)):
+        anyio.run(approval, Callbacks(on_approval=leaves), Call("a", "1", "pay", {}))
+
+
+def test_what_became_of_a_deferred_call_is_never_left_out() -> None:
+    """A carried on run without it would be refused."""
+    with pytest.raises(RuntimeError, match="a call of ship was cancelled"):
+        anyio.run(deferred_results, closed, [DeferredCall("c1", "ship", {})])
 
 
 def leg(**usage: Any) -> RunResult:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import sys
 from pathlib import Path
@@ -98,6 +99,21 @@ async def test_a_program_that_is_not_there_is_not_started() -> None:
     with nothing_left(), pytest.raises(WorkerNotStarted, match="cannot be started: No such file"):
         async with Worker.spawn(command=["/nowhere/axon-port"]):
             pytest.fail("there is no such program")
+
+
+@on_a_loop
+async def test_a_program_that_cannot_be_watched_is_not_left_running(monkeypatch: pytest.MonkeyPatch) -> None:
+    with nothing_left() as pids:
+
+        def exhausted(pid: int) -> int:
+            pids.append(pid)
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+        monkeypatch.setattr(os, "pidfd_open", exhausted)
+        with pytest.raises(WorkerNotStarted, match="cannot be started: Too many open files"):
+            async with peer("ready(); serve()"):
+                pytest.fail("nobody would hear of its end")
+        assert len(pids) == 1
 
 
 FLOOD = "\nwhile True: say(type='log', timestamp='', level='debug', logger='flood', message='x' * 1000)"

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import resource
 import stat
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
+from pydantic_ai.messages import ModelResponse, TextPart
 
+from axon_port.agents.allow import Allowed
+from axon_port.agents.recordings import Answer, Recordings
 from tests.kit import Frame, Worker, failed, succeeded
 from tests.kit.messages import tool_returns
 from tests.kit.providers import Interface, Provider
@@ -120,6 +125,42 @@ def test_a_recording_holds_no_prompt_no_address_and_no_key(
     for secret in (KEY, server.api_key, "a private question", server.origin):
         assert secret not in text
     assert "your keys are [redacted] and [redacted]" in text
+
+
+def test_a_full_disk_ends_the_recording_and_not_the_run(server: Provider) -> None:
+    """clause: RECORDING-FAILS"""
+    with Worker("--allow-recordings", "/dev") as worker:
+        model = {"record": "full", "model": endpoint(server)}
+        recorder = agent(worker, model, retry={"attempts": 3, "base_ms": 0})
+        for word in ("one", "two"):
+            server.say(text=word)
+            assert succeeded(worker.run(recorder))["result"] == word
+        log = worker.wait_for_log(lambda log: log["level"] == "error")
+        assert log["message"] == "recording full cannot be written: it ends here"
+    assert len(server.requests) == 2
+
+
+def test_a_recording_that_ends_has_no_half_line_and_is_added_to_when_it_is_named_again(tmp_path: Path) -> None:
+    """clause: RECORDING-FAILS"""
+    recordings = Recordings(Allowed(recordings=tmp_path), lambda value: value)
+    file = tmp_path / "a.jsonl"
+
+    def add(text: str) -> None:
+        anyio.run(recording.add, text, Answer("m", ModelResponse([TextPart(text)])))
+
+    recording = recordings.open("a.jsonl")
+    add("one")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (file.stat().st_size + 10, hard))
+    try:
+        add("two")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    add("three")
+    recording = recordings.open("a.jsonl")
+    add("four")
+    answers = recordings.read("a.jsonl")
+    assert [text for text in ("one", "two", "three", "four") if answers.next(text)] == ["one", "four"]
 
 
 @pytest.mark.parametrize("form", ["record", "replay"])

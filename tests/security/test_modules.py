@@ -12,7 +12,7 @@ from tests.kit.messages import tool_returns
 
 SOURCE = """
 import asyncio, logging, os, sys
-from pydantic_ai import Agent, ApprovalRequired, ModelRetry, RunContext, ToolFailed
+from pydantic_ai import Agent, ApprovalRequired, ModelRetry, RunContext, ToolFailed, ToolReturn
 from pydantic_ai.tools import Tool
 log = logging.getLogger("desk")
 agent = Agent(name="desk", deps_type=dict, instructions="be a desk")
@@ -59,6 +59,10 @@ def ask(again: bool) -> str:
 @agent.tool_plain
 def give_up() -> str:
     raise ToolFailed("there is none")
+
+@agent.tool_plain
+def odd(where: str) -> object:
+    return object() if where == "value" else ToolReturn("fine", metadata=object())
 
 @agent.tool
 def context(ctx: RunContext[dict], key: str) -> object:
@@ -138,6 +142,12 @@ def test_what_a_tool_prints_and_logs_arrives_as_logs(worker: Worker) -> None:
     succeeded(called(worker, "say", text="by print"))
     for logger, text in (("stdout", "by print"), ("stdout", "by descriptor"), ("desk", "logged by print")):
         worker.wait_for_log(lambda log, logger=logger, text=text: log["logger"] == logger and text in log["message"])
+
+
+@pytest.mark.parametrize("where", ["value", "metadata"])
+def test_a_tool_that_returns_what_no_message_can_hold_is_to_blame_itself(worker: Worker, where: str) -> None:
+    """clause: TOOL-FOREIGN, TOOL-RAISES"""
+    assert failed(called(worker, "odd", where=where), "ToolError")["messages"]
 
 
 def test_a_tool_may_ask_again_and_may_give_up(worker: Worker) -> None:

@@ -257,6 +257,16 @@ def test_the_schema_takes_what_the_parser_takes_and_nothing_else(frame: Frame) -
             assert beyond_a_schema(variant), f"parser and schema differ on {json.dumps(variant)}"
 
 
+@pytest.mark.parametrize(
+    ("outcome", "taken"), [({"result": 1}, True), ({"retry": "x"}, False), ({"error": "x"}, False)]
+)
+def test_what_the_model_is_shown_goes_with_a_result(outcome: Frame, taken: bool) -> None:
+    content = [{"type": "text", "text": "x"}]
+    frame: Frame = {"type": "tool_result", "id": 1, "call_id": "1", "content": content, **outcome}
+    assert parser_takes(frame) == validator("Command").is_valid(frame) == taken
+    assert parser_takes({**frame, "content": None}) == validator("Command").is_valid({**frame, "content": None})
+
+
 def test_one_point_nought_is_no_integer_to_the_parser() -> None:
     """The schema cannot tell 1.0 from 1, and says so."""
     frame: Frame = {"type": "credit", "id": 1, "n": 1.0}
