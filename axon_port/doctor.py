@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import http.client
 import json
 import logging
 import os
@@ -24,6 +25,7 @@ from urllib.parse import urlsplit
 
 from axon_port import __version__
 from axon_port.terminal import BOLD, GREEN, RED, YELLOW, painted, takes_colours
+from axon_port.wire.events import shortened
 from axon_port.worker.redaction import Redactor
 from axon_port.worker.telemetry_plan import INSTALL, Signal, endpoint, plan_of
 
@@ -280,28 +282,41 @@ def _endpoint(url: str, called: str) -> Check:
     """Whether anything answers there; a status of any kind is an answer. No key is sent, no redirect followed."""
     place = _place(url)
     if place is None:
-        return Check("endpoint", "failed", f"{called[:SHOWN_CHARACTERS]} is no http or https URL with a host")
+        return _no_address(called)
     shown = place if called == url else f"{called} ({place})"
     try:
-        with _OPENER.open(url, timeout=ANSWER_SECONDS) as answer:
+        with _OPENER.open(_without_login(url), timeout=ANSWER_SECONDS) as answer:
             status = int(answer.status)
     except urllib.error.HTTPError as error:
         error.close()
         status = error.code
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "reason", error)
+    except http.client.InvalidURL:
+        return _no_address(place)
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        no_http = isinstance(error, http.client.HTTPException) and not isinstance(error, OSError)
+        reason = "it speaks no HTTP" if no_http else getattr(error, "reason", error)
         return Check("endpoint", "failed", f"{shown} does not answer: {reason}", {"place": place, "answers": False})
     return Check("endpoint", "ok", f"{shown} answers, with HTTP status {status}", {"place": place, "answers": True})
+
+
+def _no_address(called: str) -> Check:
+    named = shortened(called.rpartition("@")[2], SHOWN_CHARACTERS)
+    return Check("endpoint", "failed", f"{named} is no http or https URL with a host")
+
+
+def _without_login(url: str) -> str:
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
 def _place(url: str) -> str | None:
     """Scheme, host and port: what else stands in a URL may be secret."""
     try:
-        parts = urlsplit(url)
-        port = f":{parts.port}" if parts.port else ""
+        parts = urlsplit(_without_login(url))
+        _ = parts.port  # raises where it is no number
     except ValueError:
         return None
-    return f"{parts.scheme}://{parts.hostname}{port}" if parts.scheme in ("http", "https") and parts.hostname else None
+    return f"{parts.scheme}://{parts.netloc}" if parts.scheme in ("http", "https") and parts.hostname else None
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -335,6 +350,7 @@ def _import(module: str) -> Check:
         last = (done.stderr.decode(errors="replace").strip().splitlines() or ["it ended the process"])[-1]
         return Check("import", "failed", f"{module}: {last}", data)
     if printed:
-        text = f"{module} prints when it is imported; a worker makes logs of it:\n{printed[:SHOWN_CHARACTERS]}"
+        shown = shortened(printed, SHOWN_CHARACTERS)
+        text = f"{module} prints when it is imported; a worker makes logs of it:\n{shown}"
         return Check("import", "note", text, data)
     return Check("import", "ok", f"{module} is imported in silence", data)

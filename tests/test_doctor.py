@@ -17,7 +17,7 @@ import pydantic_ai
 import pytest
 
 from axon_port import doctor as doctor_module
-from axon_port.doctor import ENDPOINTS, PROVIDERS, Check, doctor
+from axon_port.doctor import ENDPOINTS, PROVIDERS, SHOWN_CHARACTERS, Check, doctor
 from axon_port.worker.telemetry_plan import CONTENT
 from tests.beam.programs import environment
 from tests.kit import REPOSITORY
@@ -153,10 +153,26 @@ def test_a_module_is_imported_in_silence_with_words_or_not_at_all(
     assert the_import_of("no_such_module").status == "failed"
 
 
+def test_what_a_module_prints_is_cut_without_half_a_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """clause: SHELL-DOCTOR, SEC-KEYS"""
+    (tmp_path / "telling_one.py").write_text(f"print({'x' * (SHOWN_CHARACTERS - 10) + KEY!r})")
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    checks = [the_import_of("telling_one")]
+    monkeypatch.setattr(doctor_module, "_checks", lambda _modules, _endpoints, _ask: checks)  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType]
+    monkeypatch.setenv("SHOP_TOKEN", KEY)
+    out = io.StringIO()
+    doctor(out, as_json=False, modules=[], endpoints=[], ask_endpoints=False)
+    assert "xxx[redacted]" in out.getvalue()
+    assert KEY[:4] not in out.getvalue()
+
+
 class Teapot(BaseHTTPRequestHandler):
     """Answers with a status, a redirect to nowhere, or not at all."""
 
     def do_GET(self) -> None:
+        if self.path == "/no_http":
+            self.wfile.write(b"SSH-2.0-OpenSSH_9\r\n\r\n")
+            return
         if self.path == "/silent":
             self.server.released.wait(TIMEOUT)  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
             return
@@ -221,6 +237,26 @@ def test_an_endpoint_that_is_silent_or_gone_does_not_answer(address: str, monkey
         check = asked(url)
         assert (check.status, check.data["answers"]) == ("failed", False)
         assert "does not answer" in check.text
+
+
+def test_an_endpoint_that_speaks_no_http_does_not_answer(address: str) -> None:
+    """clause: SHELL-DOCTOR"""
+    check = asked(f"{address}/no_http")
+    assert (check.status, check.data["answers"]) == ("failed", False)
+    assert check.text == f"{address} does not answer: it speaks no HTTP"
+
+
+@pytest.mark.parametrize("called", [None, "OPENAI_BASE_URL"])
+def test_a_login_in_an_address_is_neither_sent_nor_shown(address: str, called: str | None) -> None:
+    """clause: SHELL-DOCTOR"""
+    check = asked(address.replace("//", f"//user:{KEY}@"), called)
+    assert check.text.endswith("answers, with HTTP status 418")
+    wrong = [
+        asked(url, called) for url in (f"http://user:{KEY}@host:port/", f"http://user:{KEY}@/", f"ftp://{KEY}@host/")
+    ]
+    wrong.append(asked(f"{address}/a b?key={KEY}", called))
+    assert {one.status for one in wrong} == {"failed"}
+    assert all(KEY not in f"{one.text}{one.data}" for one in [check, *wrong])
 
 
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "127.0.0.1:9", "http://", "http://host:port/", "ftp://host/"])

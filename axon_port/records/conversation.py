@@ -11,6 +11,7 @@ from axon_port.wire.envelope import ANSWERS
 from axon_port.wire.record import Entry
 
 Frame = Mapping[str, Any]
+Id = str | int
 
 TERMINAL = frozenset({"result", "error"})
 CALLS = frozenset({"tool_call", "approval_request"})
@@ -27,7 +28,7 @@ class Stage(NamedTuple):
 class Key(NamedTuple):
     """A command: its id, and for the how manieth time the id was used."""
 
-    id: str | int
+    id: Id
     use: int
 
 
@@ -59,6 +60,18 @@ class Exchange:
         return Stage(len(self.calls), self.begun, self.over)
 
 
+def id_of(frame: Frame) -> Id | None:
+    """The id of a frame, if it has one that a worker would take; a parent can send anything."""
+    frame_id = frame.get("id")
+    return frame_id if type(frame_id) in {str, int} else None
+
+
+def is_answer(frame: Frame) -> bool:
+    """Whether a frame towards the worker goes with a command that is under way, and is none itself."""
+    kind = frame.get("type")
+    return isinstance(kind, str) and kind in ANSWERS
+
+
 class Conversation:
     """Takes frames in the order of the pipe."""
 
@@ -66,12 +79,12 @@ class Conversation:
         self.exchanges: dict[Key, Exchange] = {}
         self.loose: list[Frame] = []
         """Errors without an id."""
-        self._uses: Counter[str | int] = Counter()
+        self._uses: Counter[Id] = Counter()
 
     def command(self, frame: Frame) -> Exchange | None:
         """A frame towards the worker; its exchange, unless it answers one or is none that a worker would take."""
-        frame_id = frame.get("id")
-        if not isinstance(frame_id, str | int) or frame.get("type") in ANSWERS:
+        frame_id = id_of(frame)
+        if frame_id is None or is_answer(frame):
             return None
         if (current := self.current(frame_id)) is not None and not current.over:
             return None  # refused as DuplicateId, with `id: null`
@@ -82,15 +95,15 @@ class Conversation:
 
     def event(self, frame: Frame) -> Exchange | None:
         """A frame of the worker; the exchange it belongs to, if to any."""
-        frame_id = frame.get("id")
-        if frame["type"] == "error" and frame_id is None:
+        frame_id, kind = frame.get("id"), frame.get("type")
+        if kind == "error" and frame_id is None:
             self.loose.append(frame)
-        exchange = None if frame_id is None or frame["type"] == "log" else self.current(frame_id)
+        exchange = None if frame_id is None or kind == "log" else self.current(frame_id)
         if exchange is not None:
             exchange.hears(frame)
         return exchange
 
-    def current(self, frame_id: str | int) -> Exchange | None:
+    def current(self, frame_id: Id) -> Exchange | None:
         """The last exchange with an id."""
         return self.exchanges.get(Key(frame_id, self._uses[frame_id]))
 

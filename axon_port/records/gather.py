@@ -7,8 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from axon_port.records.conversation import CALLS, TERMINAL, Conversation, Exchange, Frame, Key
-from axon_port.wire.envelope import ANSWERS
+from axon_port.records.conversation import CALLS, TERMINAL, Conversation, Exchange, Frame, Id, Key, id_of, is_answer
 from axon_port.wire.record import Entry
 
 RUNS: Final = frozenset({"run", "stream"})
@@ -44,7 +43,7 @@ class Span:
 class Bar:
     """One command and its life. `outcome` is `complete`, `deferred`, an error type, or `open` where it never ended."""
 
-    id: str | int
+    id: Id
     kind: str
     agent: str
     begin: float
@@ -100,11 +99,11 @@ class Gatherer:
         return Scene(runs, [bar for bar in bars if bar.kind not in RUNS], self._loose, self._last)
 
     def _incoming(self, frame: Frame, at: float) -> Exchange | None:
-        frame_id = frame.get("id")
-        if frame.get("type") in ANSWERS and isinstance(frame_id, str | int):
+        frame_id = id_of(frame)
+        if is_answer(frame) and frame_id is not None:
             exchange = self._conversation.current(frame_id)
-            if exchange is not None and "call_id" in frame:
-                self._close(exchange.key, frame["call_id"], at, _answer(frame))
+            if exchange is not None and isinstance(call_id := frame.get("call_id"), str):
+                self._close(exchange.key, call_id, at, _answer(frame))
             return exchange
         exchange = self._conversation.command(frame)
         if exchange is not None:

@@ -12,8 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from axon_port.records.conversation import Conversation, Exchange, Frame, Key, Stage
-from axon_port.wire.envelope import ANSWERS
+from axon_port.records.conversation import Conversation, Exchange, Frame, Key, Stage, id_of, is_answer
 from axon_port.wire.record import Entry
 
 
@@ -44,7 +43,7 @@ def steps(entries: Iterable[Entry]) -> list[Step]:
             # What one command has waited for, those after it need not wait for again.
             news.clear()
             step = Step(entry.at, frame, after)
-            found.append(_answer(step, heard) if frame["type"] in ANSWERS else _begun(step, heard))
+            found.append(_answer(step, heard) if is_answer(frame) else _begun(step, heard))
     return found
 
 
@@ -57,7 +56,8 @@ def matching(call: Frame, calls: Iterable[Frame]) -> Frame | None:
 
 
 def _answer(step: Step, heard: Conversation) -> Step:
-    exchange = heard.current(step.frame["id"])
+    frame_id = id_of(step.frame)
+    exchange = None if frame_id is None else heard.current(frame_id)
     if exchange is None:
         return step
     call_id = step.frame.get("call_id")

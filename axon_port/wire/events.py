@@ -207,9 +207,15 @@ def _replacement(frame: Frame, error: WireError) -> dict[str, Any]:
     return error_frame(frame.get("id"), error, **kept)
 
 
+def _preview(details: bytes) -> str:
+    # Marked as cut, so that a key that is cut in two is found (SEC-KEYS); the mark has room within the limit.
+    kept = details[: MAX_DETAILS_BYTES - 64].decode(errors="ignore")
+    return shortened(details.decode(), len(kept))
+
+
 def _fitting_error(frame: dict[str, Any], payload: bytes, max_frame_bytes: int) -> bytes:
     if "details" in frame and len(codec.encode(frame["details"])) > MAX_DETAILS_BYTES:
-        frame["details"] = {"preview": codec.encode(frame["details"])[:MAX_DETAILS_BYTES].decode(errors="replace")}
+        frame["details"] = {"preview": _preview(codec.encode(frame["details"]))}
         payload = codec.encode(frame)
     if len(payload) > max_frame_bytes and frame.pop("messages", None) is not None:
         frame["messages_omitted"] = True

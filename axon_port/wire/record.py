@@ -14,6 +14,7 @@ The number is microseconds since the start of the worker, by a clock that never 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, cast
@@ -25,13 +26,15 @@ HEAD: Final = "axon_port_record"
 
 HIDDEN: Final = "[redacted]"
 
-_SECRET: Final = frozenset({"api_key", "authorization", "authorization_token"})
+_SECRET: Final = re.compile(r"(.*[_-])?(api[_-]?key|authorization([_-]token)?)", re.IGNORECASE)
 """Fields of commands whose value is a secret, at any depth."""
 
-_SECRETS: Final = frozenset({"headers", "env"})
-"""Fields of commands whose objects may hold secrets under any name: an MCP server is sent them, or started with."""
+_SECRETS: Final = re.compile(r"(.*[_-])?(headers|env)", re.IGNORECASE)
+"""Fields of commands whose objects may hold secrets under any name: somebody is sent them, or started with."""
 
-_SUSPECTS: Final = tuple(word.encode() for word in sorted(_SECRET | _SECRETS))
+_SUSPECTS: Final = (b"api_key", b"api-key", b"apikey", b"authorization", b'headers"', b'env"', b"\\u", b"\\/")
+"""What a command with such a field holds, in small letters; or a character in another form, behind which a name or a
+key is not seen before it is read."""
 
 Direction = Literal["in", "out"]
 
@@ -75,8 +78,9 @@ def unreadable(length: int) -> bytes:
 
 
 def without_secrets(payload: bytes) -> bytes:
-    """A command, which is JSON, without the secrets that it brings."""
-    if not any(word in payload for word in _SUSPECTS):
+    """A command, which is JSON, without the secrets that it brings, and with every text written plainly."""
+    small = payload.lower()
+    if not any(word in small for word in _SUSPECTS):
         return payload
     return codec.encode(_hidden(codec.decode(payload)))
 
@@ -122,11 +126,11 @@ def _json(line: bytes) -> Any:
 
 
 def _hidden(value: Any, name: str = "") -> Any:
-    if name in _SECRET and isinstance(value, str):
+    if isinstance(value, str) and _SECRET.fullmatch(name):
         return HIDDEN
     if isinstance(value, dict):
         fields = cast("dict[str, Any]", value)
-        if name in _SECRETS:
+        if _SECRETS.fullmatch(name):
             return dict.fromkeys(fields, HIDDEN)
         return {key: _hidden(item, key) for key, item in fields.items()}
     if isinstance(value, list):

@@ -40,17 +40,6 @@ class Chunk(NamedTuple):
     data: Any
 
 
-@dataclass(slots=True)
-class _Waiting:
-    step: int
-    kind: str
-    data: Any
-    pieces: list[str] = field(default_factory=list[str])
-    held: Any = _NOTHING
-    whole: bool = False
-    answer: int | None = None
-
-
 class Keys(Protocol):
     """What knows the keys that no text may hold."""
 
@@ -65,6 +54,53 @@ class _NoKeys:
 
     def begun(self, text: str) -> int:
         return 0
+
+
+@dataclass(slots=True)
+class _Text:
+    """Deltas that wait. Each is redacted once, however many chunks they leave in."""
+
+    deltas: list[str]
+    _clean: deque[str] = field(default_factory=deque[str])
+    _taken: int = 0
+    """Characters of the first of the clean ones that have left."""
+    _held: str = ""
+
+    def settle(self, keys: Keys, *, follows: bool) -> None:
+        """Find out what may leave. What may be the beginning of a key may not, as long as something follows."""
+        text = self._held + "".join(self.deltas)
+        self.deltas.clear()
+        free = len(text) - (_unsettled(text, keys) if follows else 0)
+        if free:
+            self._clean.append(keys.text(text[:free]))
+        self._held = text[free:]
+
+    @property
+    def is_empty(self) -> bool:
+        return not self._clean and not self._held
+
+    def take(self, most: int) -> str:
+        """The next of what may leave."""
+        pieces: list[str] = []
+        while self._clean and most:
+            piece = self._clean[0][self._taken : self._taken + most]
+            pieces.append(piece)
+            most -= len(piece)
+            self._taken += len(piece)
+            if self._taken == len(self._clean[0]):
+                self._clean.popleft()
+                self._taken = 0
+        return "".join(pieces)
+
+
+@dataclass(slots=True)
+class _Waiting:
+    step: int
+    kind: str
+    data: Any
+    held: Any = _NOTHING
+    whole: bool = False
+    answer: int | None = None
 
 
 class ChunkQueue:
@@ -108,7 +144,7 @@ class ChunkQueue:
         if last is None or last.kind != kind or last.step != step or last.whole:
             self._append(kind, step, data)
         elif kind in JOINED:
-            last.pieces.append(data)
+            last.data.deltas.append(data)
         elif kind == "output":
             last.data = data
         else:
@@ -119,7 +155,8 @@ class ChunkQueue:
         if self._waiting or self.credit == 0 or kind not in JOINED:
             return None
         text = self._keys.text(data)
-        if not text or len(text) > self._max or self._keys.begun(text):
+        # One key may be the beginning of another: what was taken out can have been half of what must be.
+        if not text or len(text) > self._max or self._keys.begun(data):
             return None
         return self._leaving(step, kind, text, self._answer)
 
@@ -157,9 +194,8 @@ class ChunkQueue:
         return chunk
 
     def _append(self, kind: str, step: int, data: Any) -> None:
-        pieces = [data] if kind in JOINED else []
         answer = self._answer if kind in ANSWER else None
-        self._waiting.append(_Waiting(step, kind, data, pieces, answer=answer))
+        self._waiting.append(_Waiting(step, kind, _Text([data]) if kind in JOINED else data, answer=answer))
 
     def _next_data(self) -> tuple[int, str, Any] | None:
         first = self._waiting[0]
@@ -180,14 +216,21 @@ class ChunkQueue:
         return first.step, first.kind, value
 
     def _next_text(self, first: _Waiting, follows: bool) -> tuple[int, str, Any]:
-        text = self._keys.text("".join(first.pieces))
-        ready = len(text) - (self._keys.begun(text) if follows else 0)
-        cut = min(ready, self._max)
-        if cut == len(text):
-            self._waiting.popleft()
-        else:
-            first.pieces = [text[cut:]]
-        return (first.step, first.kind, text[:cut]) if cut or not text else _LATER
+        waiting: _Text = first.data
+        waiting.settle(self._keys, follows=follows)
+        text = waiting.take(self._max)
+        if not waiting.is_empty:
+            return (first.step, first.kind, text) if text else _LATER
+        self._waiting.popleft()
+        return first.step, first.kind, text
+
+
+def _unsettled(text: str, keys: Keys) -> int:
+    """How many characters at the end of `text` have to wait: the beginning of a key, and every key that overlaps it."""
+    waits = keys.begun(text)
+    while 0 < waits < len(text) and keys.text(text[:-waits]) + keys.text(text[-waits:]) != keys.text(text):
+        waits += 1
+    return waits
 
 
 def _last_text(value: Any) -> str:

@@ -53,7 +53,7 @@ class Exchange:
 
     @property
     def keys(self) -> Redactor:
-        """What takes keys out of texts."""
+        """What takes keys out of texts. Who measures a frame has it redacted before: it can grow."""
         return self._table.redactor
 
     def send(self, payload: bytes, *, soon: bool = False) -> bool:
@@ -157,8 +157,12 @@ class Exchanges:
         del self._open[exchange.id]
 
     def say(self, frame: Frame) -> None:
-        """Send a frame that belongs to no exchange: an error with `id: null`, `ready`, `goodbye`."""
+        """Send a frame that belongs to no exchange: an error with `id: null`, `ready`."""
         self.outbox.put(self.terminal(frame, last_words(None)))
+
+    def say_last(self, frame: Frame) -> None:
+        """Send the last frame of all (LIFE-GOODBYE)."""
+        self.outbox.close(self.terminal(frame, last_words(None)))
 
     def terminal(self, frame: Frame, otherwise: bytes) -> bytes:
         """The payload of a last frame, or `otherwise`: a command that was read is always answered."""

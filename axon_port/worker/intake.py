@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from axon_port.wire import codec
@@ -31,16 +32,21 @@ INBOX_BYTES: Final = 512 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A command in the order of arrival. `exchange` is None for an answer to a run (`tool_result`, …)."""
+    """A command in the order of arrival. `exchange` is None for an answer to a run (`tool_result`, …).
+
+    `at`, here and below, is when it was read: what is to end by then does not wait for the loop.
+    """
 
     envelope: Envelope
     exchange: Exchange | None
     size: int
+    at: float = field(default_factory=time.monotonic, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class InputEnded:
     truncated: bool
+    at: float = field(default_factory=time.monotonic, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +57,14 @@ class InputLost:
 @dataclass(frozen=True, slots=True)
 class Signalled:
     number: int
+    at: float = field(default_factory=time.monotonic, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class ParentDied:
     """The parent process has gone, though the input is still open."""
+
+    at: float = field(default_factory=time.monotonic, compare=False)
 
 
 _PAYLOAD: Final = (bytes, bytearray)

@@ -49,22 +49,23 @@ class ExitTimer:
 
     def __init__(self, status: int, *, cpu: bool) -> None:
         self._cpu = cpu
-        self._timer = _created(time.CLOCK_PROCESS_CPUTIME_ID if cpu else time.CLOCK_MONOTONIC, status)
+        # Loaded once: each time leaves a cycle of objects behind, and `arm` is called several times a second.
+        self._libc = ctypes.CDLL(None, use_errno=True)
+        self._timer = _created(self._libc, time.CLOCK_PROCESS_CPUTIME_ID if cpu else time.CLOCK_MONOTONIC, status)
 
     def arm(self, seconds: float) -> None:
         """Start anew."""
         if self._timer is not None:
             whole, rest = divmod(seconds, 1)
             spec = _Spec(0, 0, int(whole), int(rest * 1e9) or 1)
-            ctypes.CDLL(None).timer_settime(self._timer, 0, ctypes.byref(spec), None)
+            self._libc.timer_settime(self._timer, 0, ctypes.byref(spec), None)
         elif not self._cpu:
             faulthandler.dump_traceback_later(seconds, exit=True, file=2)
 
 
-def _created(clock: int, status: int) -> Any:
+def _created(libc: ctypes.CDLL, clock: int, status: int) -> Any:
     if sys.platform != "linux":
         return None
-    libc = ctypes.CDLL(None, use_errno=True)
     exit_at_once = ctypes.cast(libc._exit, ctypes.c_void_p)
     event = _Event(_Value(status), 0, _SIGEV_THREAD, exit_at_once, None, b"")
     timer = ctypes.c_void_p()

@@ -77,6 +77,7 @@ class Lifecycle:
         self._parts = parts
         self._loop = asyncio.get_running_loop()
         self._stopping = False
+        self._read_at = 0.0
         self._end_at: float | None = None
         self._end_timer: asyncio.TimerHandle | None = None
         self.over = asyncio.Event()
@@ -104,15 +105,16 @@ class Lifecycle:
         while (item := self._parts.inbox.take()) is not None:
             match item:
                 case Received():
+                    self._read_at = item.at
                     self.dispatcher.dispatch(item)
                 case InputEnded(truncated):
-                    self._input_ended(EX_DATAERR if truncated else EX_OK)
+                    self._input_ended(EX_DATAERR if truncated else EX_OK, item.at)
                 case ParentDied():
-                    self._input_ended(EX_OK)
+                    self._input_ended(EX_OK, item.at)
                 case InputLost():
                     self._framing_lost()
                 case Signalled():
-                    self._stop("signal", DEFAULT_GRACE_MS / 1000)
+                    self._stop("signal", DEFAULT_GRACE_MS / 1000, since=item.at)
             if time.monotonic() > until and self._parts.inbox:
                 self._loop.call_soon(self.take_commands)
                 return
@@ -139,23 +141,25 @@ class Lifecycle:
 
     def _shutdown(self, exchange: Exchange, grace_ms: int | None) -> None:
         self.shutdowns.append(exchange)
-        self._stop("shutdown", _grace(grace_ms))
+        self._stop("shutdown", _grace(grace_ms), since=self._read_at)
 
-    def _input_ended(self, status: int) -> None:
+    def _input_ended(self, status: int, at: float) -> None:
         self.status = self.status or status
         self.dispatcher.input_ended()
-        self._stop("eof", self._parts.options.drain_timeout, unwind=DRAIN_UNWIND_SECONDS)
+        self._stop("eof", self._parts.options.drain_timeout, since=at, unwind=DRAIN_UNWIND_SECONDS)
 
     def _framing_lost(self) -> None:
         self.status = EX_DATAERR
-        self._stop("fatal", 0.0, unwind=LAST_UNWIND_SECONDS)
+        self._stop("fatal", 0.0, since=time.monotonic(), unwind=LAST_UNWIND_SECONDS)
 
-    def _stop(self, reason: Reason, grace: float, *, unwind: float = UNWIND_SECONDS) -> None:
+    def _stop(self, reason: Reason, grace: float, *, since: float, unwind: float = UNWIND_SECONDS) -> None:
+        """Give runs the rest of their grace, which began when the reason was read: the watchdog counts from there."""
         if not self._stopping or reason == "fatal":
             self.reason = reason
         self._stopping = True
         if reason != "eof":
             self.dispatcher.refuse_new_runs()
+        grace = max(0.0, since + grace - time.monotonic())
         end_at = self._loop.time() + grace
         if self._end_at is None or end_at < self._end_at:
             if self._end_timer is not None:

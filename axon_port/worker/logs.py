@@ -6,6 +6,7 @@ hold up replies: above a bound of waiting output they are dropped and counted.
 
 from __future__ import annotations
 
+import codecs
 import logging
 import os
 import threading
@@ -35,7 +36,7 @@ LINE_FRAME_BYTES: Final = 65_536
 """The longest frame of a printed line; a longer line is cut into several."""
 
 LINE_BYTES: Final = LINE_FRAME_BYTES - 256
-"""The longest piece that is tried as one frame."""
+"""Of a line that goes on, what is waited for before it is cut."""
 
 MAX_TRACEBACK_CHARACTERS: Final = 32_768
 
@@ -139,11 +140,20 @@ class LogSink:
 
     def line(self, logger: str, line: bytes) -> None:
         """A printed line. It is information, and silenced only where nothing but errors is wanted."""
-        if self.level >= logging.ERROR:
-            return
-        if not self._has_room():
-            return
-        self._send_line(logger, self._redactor.text(line.decode(errors="replace")))
+        if self._takes_lines():
+            self._send_line(logger, self._redactor.text(line.decode(errors="replace")))
+
+    def line_part(self, logger: str, part: bytes) -> bytes:
+        """A printed line that goes on. What is returned is to stand before what follows: it may begin a key."""
+        text, read = codecs.utf_8_decode(part, "replace", False)
+        text = self._redactor.text(text)
+        said = len(text) - self._redactor.begun(text)
+        if self._takes_lines():
+            self._send_line(logger, text[:said])
+        return text[said:].encode() + part[read:]
+
+    def _takes_lines(self) -> bool:
+        return self.level < logging.ERROR and self._has_room()
 
     def _send_line(self, logger: str, text: str) -> None:
         payload = codec.encode(_frame("info", logger, text, time.time()))
@@ -240,10 +250,11 @@ class Capture:
         rest = bytearray()
         while data := _read_some(self._fd):
             rest += data
-            while (end := rest.find(b"\n")) >= 0 or len(rest) > LINE_BYTES:
-                cut = min(end, LINE_BYTES) if end >= 0 else LINE_BYTES
-                self._sink.line(self._logger, bytes(rest[:cut]).rstrip(b"\r"))
-                del rest[: cut + (1 if cut == end else 0)]
+            while (end := rest.find(b"\n")) >= 0:
+                self._sink.line(self._logger, bytes(rest[:end]).rstrip(b"\r"))
+                del rest[: end + 1]
+            if len(rest) > LINE_BYTES:
+                rest = bytearray(self._sink.line_part(self._logger, bytes(rest)))
         if rest:
             self._sink.line(self._logger, bytes(rest))
 

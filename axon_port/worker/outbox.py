@@ -94,6 +94,7 @@ class Outbox:
         self._poll = select.poll()
         self._poll.register(fd, select.POLLOUT)
         self.broken = False
+        self._closed = False
         self._told = False
         self.frames_out = 0
         self.bytes_out = 0
@@ -115,6 +116,13 @@ class Outbox:
     def put(self, payload: bytes) -> None:
         """Send one frame. `payload` must not exceed `max_frame_bytes`: whoever makes it sees to that."""
         self.put_all((payload,))
+
+    def close(self, payload: bytes) -> None:
+        """Send one frame, and drop whatever is put after it."""
+        with self._change:
+            self._add((payload,), [encode_frame(payload)])
+            self._closed = True
+        self._send_now()
 
     def put_all(self, payloads: Sequence[bytes], *, soon: bool = False) -> None:
         """Send frames one behind the other, or, where there is no memory for them (`MemoryError`), none.
@@ -160,7 +168,7 @@ class Outbox:
                 self._changing = False
 
     def _add(self, payloads: Sequence[bytes], frames: list[bytes], *, soon: bool = False) -> None:
-        if self.broken:
+        if self.broken or self._closed:
             return
         if self._recorder is not None:
             for payload in payloads:

@@ -1,7 +1,8 @@
 """Writes a record of every frame, on a thread of its own (PROTOCOL.md, REC-*).
 
 The threads that read and write frames only hand over bytes: a slow disk holds up nobody. What a disk cannot take in
-time is left out of the record and counted there; a disk that fails ends the record, and nothing else.
+time is left out of the record and counted there; a disk that fails, or a fault of ours, ends the record, and nothing
+else.
 """
 
 from __future__ import annotations

@@ -6,11 +6,12 @@ import json
 import os
 import re
 import threading
-from collections.abc import Mapping
+from bisect import bisect_right, insort
+from collections.abc import Iterator, Mapping
 from typing import Any, Final, cast
 
 from axon_port.wire import codec
-from axon_port.wire.events import CUT, CUT_END
+from axon_port.wire.events import CUT
 
 SHORTEST: Final = 8
 """Characters. A shorter "key" is found in ordinary words, and redacting it would eat the text around it."""
@@ -18,13 +19,16 @@ SHORTEST: Final = 8
 SHORTEST_BEGINNING: Final = 4
 """Characters of a key at the end of a text that was cut there."""
 
+FEW: Final = 8
+"""Keys that are looked for one by one. More are looked up by their beginnings, or each would make every text dearer."""
+
 REPLACEMENT: Final = "[redacted]"
 
-_NAMES: Final = re.compile(r"(API_?KEY|TOKEN|SECRET|ACCESS_KEY|PASSWORD|CREDENTIALS?)(_|$)", re.IGNORECASE)
+_NAMES: Final = re.compile(r"(API_?KEY|TOKEN|SECRET|ACCESS_KEY|PASSWORD|CREDENTIALS?)(_|$)|_KEY$", re.IGNORECASE)
 """Environment variables whose values are kept out of texts, as providers name theirs."""
 
 
-_CUT: Final = CUT_END.encode()
+_CUT: Final = CUT.encode()
 
 _WORDS: Final = frozenset(
     {
@@ -73,73 +77,141 @@ def keep_keys_from_children(environment: Mapping[str, str] = os.environ) -> None
         os.unsetenv(name)
 
 
+class _Keys:
+    """Keys, and where they stand in a text. For use from any thread, but for `add`.
+
+    What a text costs hardly depends on how many there are: in a thousand places it may begin like one of them, and
+    there one look into a table tells.
+    """
+
+    def __init__(self) -> None:
+        self._few: tuple[str, ...] = ()
+        self._by_beginning: dict[str, tuple[str, ...]] = {}
+        self._letters = [set[str]() for _ in range(SHORTEST)]
+        self._beginning: re.Pattern[str] | None = None
+
+    def add(self, key: str) -> bool:
+        """Whether it was not known yet. From one thread at a time."""
+        beginning = key[:SHORTEST]
+        same = self._by_beginning.get(beginning, ())
+        if key in same:
+            return False
+        self._by_beginning[beginning] = (*same, key)
+        known = all(letter in letters for letter, letters in zip(beginning, self._letters, strict=True))
+        for letter, letters in zip(beginning, self._letters, strict=True):
+            letters.add(letter)
+        if len(self._few) < FEW:
+            self._few = (*self._few, key)
+        elif self._beginning is None or not known:
+            self._beginning = self._like_a_beginning()
+        return True
+
+    def _like_a_beginning(self) -> re.Pattern[str]:
+        first, *others = (f"[{re.escape(''.join(sorted(letters)))}]" for letters in self._letters)
+        # The next match may begin inside this one, so all but one letter is only looked at.
+        return re.compile(f"{first}(?={''.join(others)})")
+
+    def within(self, text: str) -> Iterator[str]:
+        """The keys that `text` holds."""
+        pattern = self._beginning
+        if pattern is None:
+            return (key for key in self._few if key in text)
+        return self._looked_up(text, pattern)
+
+    def _looked_up(self, text: str, pattern: re.Pattern[str]) -> Iterator[str]:
+        for match in pattern.finditer(text):
+            start = match.start()
+            for key in self._by_beginning.get(text[start : start + SHORTEST], ()):
+                if text.startswith(key, start):
+                    yield key
+
+    def taken_out(self, text: str) -> str:
+        if found := set(self.within(text)):
+            # The longest first, so that what is left of a key around a shorter one does not stay.
+            for key in sorted(found, key=lambda key: (len(key), key), reverse=True):
+                text = text.replace(key, REPLACEMENT)
+        return text
+
+
 class Redactor:
-    """Every key that was given to this worker, by a frame or by its environment. For use from any thread."""
+    """Every key that was given to this worker, by a frame or by its environment. For use from any thread.
+
+    None is ever forgotten: what was said with it may be told at any time.
+    """
 
     def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
         self._lock = threading.Lock()
-        self._secrets: tuple[str, ...] = ()
-        self._encoded: tuple[bytes, ...] = ()
+        self._learnt: set[str] = set()
+        self._in_texts = _Keys()
+        self._in_payloads = _Keys()
+        self._sorted: list[str] = []
+        self._first_letters: frozenset[str] = frozenset()
+        self._longest = 0
         for name, value in environment.items():
             for key in keys_of(name, value):
                 self.learn(key)
 
     def learn(self, secret: str) -> None:
         """Keep `secret` out of every text from now on, also as it stands without the white space around it."""
-        forms = {form for text in (secret, secret.strip()) for form in (text, json.dumps(text)[1:-1], repr(text)[1:-1])}
+        if secret in self._learnt:
+            return
+        forms = _forms(secret)
         with self._lock:
-            known = forms.union(self._secrets)
-            # The longest first, so that what is left of a key around a shorter one does not stay.
-            self._secrets = tuple(sorted((form for form in known if len(form) >= SHORTEST), key=len, reverse=True))
-            # As the JSON of a frame holds them: without the quotes around them.
-            self._encoded = tuple(json.dumps(form, ensure_ascii=False)[1:-1].encode() for form in self._secrets)
+            ordered = self._sorted.copy()
+            for form in forms:
+                self._in_payloads.add(_in_payload(form))
+                if self._in_texts.add(form):
+                    insort(ordered, form)
+                    self._longest = max(self._longest, len(form))
+            # A new list: another thread may be looking through this one.
+            self._sorted = ordered
+            self._first_letters |= {form[0] for form in forms}
+            self._learnt.add(secret)
 
     def payload(self, payload: bytes) -> bytes:
         """An encoded frame with its texts redacted. Costs a search where there is nothing to do."""
-        if _CUT in payload:
+        if _CUT in payload or any(self._in_payloads.within(payload.decode("latin-1"))):
             return self._redacted(payload)
-        for secret in self._encoded:
-            if secret in payload:
-                return self._redacted(payload)
         return payload
 
     def _redacted(self, payload: bytes) -> bytes:
         try:
-            frame = cast("dict[str, Any]", codec.decode(payload))
+            frame = codec.decode(payload)
         except ValueError:
             # Nested deeper than the parser goes: no time for words and names, the key must not leave.
-            for secret in self._encoded:
-                payload = payload.replace(secret, REPLACEMENT.encode())
-            return payload
-        data = _data_of(frame)
-        redacted = {key: self.value(item) if key == data else self._field(key, item) for key, item in frame.items()}
-        return codec.encode(redacted)
+            return self._in_payloads.taken_out(payload.decode("latin-1")).encode("latin-1")
+        if not isinstance(frame, dict):
+            return codec.encode(self.value(frame))
+        fields = cast("dict[str, Any]", frame)
+        data = _data_of(fields)
+        return codec.encode(
+            {key: self.value(item) if key == data else self._field(key, item) for key, item in fields.items()}
+        )
 
     def text(self, text: str) -> str:
-        for secret in self._secrets:
-            if secret in text:
-                text = text.replace(secret, REPLACEMENT)
-        return self._without_cut_key(text) if text.endswith(CUT_END) else text
+        text = self._in_texts.taken_out(text)
+        return self._without_cut_keys(text) if CUT in text else text
 
     def begun(self, text: str) -> int:
         """How many characters at the end of `text` may be the beginning of a key."""
-        longest = 0
-        for secret in self._secrets:
-            start = text.find(secret[0], max(0, len(text) - len(secret) + 1))
-            while start >= 0 and not secret.startswith(text[start:]):
-                start = text.find(secret[0], start + 1)
-            if start >= 0:
-                longest = max(longest, len(text) - start)
-        return longest
+        keys = self._sorted
+        for start in range(max(0, len(text) - self._longest + 1), len(text)):
+            if text[start] in self._first_letters:
+                end = text[start:]
+                # What begins with `end` comes right behind it.
+                place = bisect_right(keys, end)
+                if place < len(keys) and keys[place].startswith(end):
+                    return len(end)
+        return 0
 
-    def _without_cut_key(self, text: str) -> str:
-        """A text that was cut to a length can end with the beginning of a key."""
-        kept, mark, rest = text.rpartition(CUT)
-        for secret in self._secrets:
-            for length in range(min(len(secret), len(kept)), SHORTEST_BEGINNING - 1, -1):
-                if kept.endswith(secret[:length]):
-                    return kept[:-length] + REPLACEMENT + mark + rest
-        return text
+    def _without_cut_keys(self, text: str) -> str:
+        """A text that was cut to a length can end with the beginning of a key, wherever it was put since."""
+        *cut, rest = text.split(CUT)
+        return CUT.join([*map(self._without_begun_key, cut), rest])
+
+    def _without_begun_key(self, text: str) -> str:
+        begun = self.begun(text)
+        return text[:-begun] + REPLACEMENT if begun >= SHORTEST_BEGINNING else text
 
     def value(self, value: Any) -> Any:
         """Somebody's data with every string in it redacted; keys of objects are names and stay."""
@@ -162,6 +234,22 @@ class Redactor:
         if isinstance(value, list):
             return [self._field(key, item) for item in cast("list[Any]", value)]
         return value
+
+
+def _forms(secret: str) -> set[str]:
+    """A key as texts hold it, also inside JSON or a `repr`; none that is too short."""
+    clean = codec.clean_text(secret)
+    return {
+        form
+        for text in (secret, secret.strip(), clean, clean.strip())
+        for form in (text, json.dumps(text)[1:-1], repr(text)[1:-1])
+        if len(form) >= SHORTEST
+    }
+
+
+def _in_payload(form: str) -> str:
+    """As the JSON of a frame holds it, a character for each byte."""
+    return json.dumps(codec.clean_text(form), ensure_ascii=False)[1:-1].encode().decode("latin-1")
 
 
 def _data_of(frame: dict[str, Any]) -> str:

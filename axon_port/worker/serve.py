@@ -331,7 +331,9 @@ class Worker:
         """From the loop, or from a thread before there is one: everything is answered, and `goodbye` is last."""
         # For good: of two threads that see a reason the first leaves, and says goodbye once.
         self._leaving.acquire()
-        self._watchdog.expire_in(LEAVE_SECONDS)
+        if not self._outbox.broken:
+            # Somebody reads, and may take until then.
+            self._watchdog.leave_in(LEAVE_SECONDS)
         # `os._exit` runs no exit handlers; user code may have registered some. Those of multiprocessing wait for
         # its children, and had to wait for the end of these.
         exit_handlers = atexit._run_exitfuncs  # pyright: ignore[reportPrivateUsage, reportAttributeAccessIssue]
@@ -342,7 +344,7 @@ class Worker:
                 # Nothing that somebody's code did may keep the next step from what it owes.
                 _logger.exception("a step of the end failed")
         self._end_telemetry(reason)
-        self._exchanges.say({"type": "goodbye", "reason": reason})
+        self._exchanges.say_last({"type": "goodbye", "reason": reason})
         self._gone(status, FLUSH_SECONDS)
 
     def _end_captures(self) -> None:

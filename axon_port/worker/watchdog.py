@@ -83,6 +83,13 @@ class Watchdog:
             self._changed.notify_all()
         self._last_resort.arm(seconds + LAST_RESORT_SECONDS)
 
+    def leave_in(self, seconds: float) -> None:
+        """The loop has met its deadline: from now on this one counts, for what the parent has still to read."""
+        with self._changed:
+            self._deadline = time.monotonic() + seconds
+            self._changed.notify_all()
+        self._last_resort.arm(seconds + LAST_RESORT_SECONDS)
+
     def _watch(self) -> None:
         orphaned = False
         while True:

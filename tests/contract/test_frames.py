@@ -514,6 +514,18 @@ def test_a_chunk_that_only_its_id_makes_too_long_is_split(small: Worker) -> None
     assert small.longest_frame <= SMALL
 
 
+@pytest.mark.parametrize("asks", ["tool_call", "approval_request"])
+def test_a_call_that_only_its_redaction_makes_too_long_ends_its_run(asks: str) -> None:
+    """clause: TOOL-TOO-LONG, FRAME-OUT, SEC-KEYS"""
+    with Worker("--max-frame-bytes", "1024", env={"SHOP_TOKEN": "12345678"}) as worker:
+        script = [calls(("t", {"x": "12345678" * 96}))]
+        tools = [tool("t", description="", requires_approval=asks == "approval_request")]
+        agent = worker.agent(script, tools=tools)
+        failed(worker.run(agent, messages="none"), "ResultTooLarge")
+        assert all(frame["type"] != asks for frame in worker.frames)
+        assert worker.longest_frame <= 1024
+
+
 def test_a_tool_call_over_the_maximum_ends_its_run(small: Worker) -> None:
     """clause: TOOL-TOO-LONG"""
     command = {"type": "create_agent", "id": 1, "agent_id": "a", "tools": [tool("t", description="")]}

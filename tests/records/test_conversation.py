@@ -1,5 +1,9 @@
 """Frames find the command they belong to, whatever ids a parent chose."""
 
+from typing import Any
+
+import pytest
+
 from axon_port.records.conversation import Key, conversation_of
 from axon_port.wire.record import Entry
 
@@ -29,6 +33,24 @@ def test_an_id_that_is_in_use_begins_none() -> None:
 def test_answers_logs_and_what_has_no_id_begin_nothing() -> None:
     entries = [into(0, ANSWER), into(1, {"unreadable_bytes": 3}), out(2, {"type": "log", "id": 1, "message": "x"})]
     assert conversation_of(entries).exchanges == {}
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        {"type": ["x"], "id": 1},
+        {"type": {}, "id": [1]},
+        {"type": "run", "id": True},
+        {"type": "run"},
+        {"id": None},
+        {"unreadable_bytes": 3},
+    ],
+)
+def test_what_no_worker_takes_disturbs_no_command(frame: dict[str, Any]) -> None:
+    told = out(2, {"left_out_frames": 3})
+    heard = conversation_of([into(0, frame), into(1, {**RUN, "id": 2}), told, out(3, {**RESULT, "id": 2})])
+    assert heard.exchanges[Key(2, 1)].over
+    assert Key(1, 1) not in heard.exchanges or frame["id"] == 1
 
 
 def test_a_number_and_its_text_are_two_ids() -> None:

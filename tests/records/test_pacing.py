@@ -1,5 +1,9 @@
 """A replay sends each command after what its parent had seen."""
 
+from typing import Any
+
+import pytest
+
 from axon_port.records.conversation import Exchange, Key, Stage
 from axon_port.records.pacing import matching, steps
 
@@ -46,3 +50,19 @@ def test_a_call_is_found_by_its_arguments_whatever_its_number() -> None:
     assert matching(CALL, [other, same]) is same
     assert matching(CALL, [other]) is other
     assert matching(CALL, [{**CALL, "name": "clock"}]) is None
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        {"type": "tool_result", "call_id": "7", "result": 1},
+        {"type": "tool_result", "id": [1], "call_id": ["7"]},
+        {"type": "approval", "id": None},
+        {"type": ["tool_result"], "id": 1},
+        {"type": "credit", "id": 99, "n": 1},
+    ],
+)
+def test_a_frame_that_no_worker_takes_is_sent_again_as_it_is(frame: dict[str, Any]) -> None:
+    """clause: REPLAY-PACE"""
+    found = steps([*a_run_with_a_call(), into(12_000, frame)])
+    assert (found[-1].frame, found[-1].call) == (frame, None)

@@ -69,6 +69,25 @@ def test_a_call_that_waited_for_a_word_ends_with_it(approved: bool, outcome: str
     assert [(call.end, call.outcome) for call in bar.calls] == [(3, outcome)]
 
 
+@pytest.mark.parametrize(
+    "frame",
+    [
+        {"type": ["x"], "id": 1},
+        {"type": "tool_result", "result": 1},
+        {"type": "tool_result", "id": 1, "call_id": ["7"]},
+        {"type": "tool_result", "id": [1], "call_id": "7"},
+        {"left_out_frames": 3},
+    ],
+)
+def test_a_frame_that_no_worker_takes_is_shown_and_disturbs_nothing(frame: dict[str, Any]) -> None:
+    """clause: REC-TIMELINE"""
+    entries = a_run_with_a_call()
+    scene = gather([*entries[:5], into(6000, frame), *entries[5:]])
+    (bar,) = scene.runs
+    assert [(call.end, call.outcome) for call in bar.calls] == [(9, "result")]
+    assert any(mark.at == 6 for mark in [*bar.marks, *scene.loose])
+
+
 def test_commands_that_are_no_runs_and_frames_that_belong_to_none_are_kept_apart() -> None:
     scene = gather(a_run_with_a_call())
     assert [bar.kind for bar in scene.others] == ["create_agent"]

@@ -68,6 +68,10 @@ def test_a_line_that_is_no_frame_is_named(line: bytes) -> None:
         {"capabilities": [{"MCP": {"url": "http://x", "authorization_token": KEY}}]},
         {"capabilities": [{"MCP": {"url": "http://x", "headers": {"X-Key": KEY}}}]},
         {"capabilities": [{"MCP": {"command": "x", "env": {"A": KEY, "B": [KEY]}}}]},
+        {"model_settings": {"extra_headers": {"Authorization": f"Bearer {KEY}"}}},
+        {"model_settings": {"extra_body": {"apiKey": KEY, "X-API-Key": KEY, "x_api_key": KEY}}},
+        {"model": {"name": "a", "API_KEY": KEY, "Authorization-Token": [KEY]}},
+        {"capabilities": [{"MCP": {"url": "http://x", "Headers": {"X-Key": KEY}, "child_ENV": {"A": KEY}}}]},
     ],
 )
 def test_the_secrets_of_a_command_are_hidden_and_nothing_else(fields: dict[str, Any]) -> None:
@@ -82,3 +86,21 @@ def test_the_secrets_of_a_command_are_hidden_and_nothing_else(fields: dict[str, 
 def test_a_command_without_secrets_is_recorded_byte_by_byte() -> None:
     payload = b'{"type" : "run","id":1, "prompt":"x" }'
     assert without_secrets(payload) is payload
+
+
+def test_a_secret_is_hidden_however_its_name_is_escaped() -> None:
+    """clause: REC-SECRETS"""
+    payload = b'{"type":"create_agent","model":{"api\\u005fkey":"%b"}}' % KEY.encode()
+    assert json.loads(without_secrets(payload))["model"] == {"api_key": "[redacted]"}
+
+
+def test_a_text_is_recorded_as_it_is_read_however_it_was_escaped() -> None:
+    """A key that the redactor knows is not found in any other form. clause: REC-SECRETS, SEC-KEYS"""
+    payload = b'{"type":"run","id":1,"prompt":"sk\\u002dlive a\\/b"}'
+    assert without_secrets(payload) == b'{"type":"run","id":1,"prompt":"sk-live a/b"}'
+
+
+@pytest.mark.parametrize("name", ["environment", "max_tokens", "headers_of", "key", "authorizations"])
+def test_other_fields_are_recorded_as_they_are(name: str) -> None:
+    command = {"type": "run", "id": 1, "prompt": {name: {"a": "b"}, "headers": {"c": "d"}}}
+    assert hidden(command)["prompt"] == {name: {"a": "b"}, "headers": {"c": "[redacted]"}}

@@ -16,14 +16,16 @@ from axon_port.worker.outbox import HIGH_BYTES
 from .rig import Desk, run_async
 
 
-def flow_of(desk: Desk, kind: type[ChunkFlow] = ChunkFlow, *, credit: int | None = None) -> ChunkFlow:
+def flow_of(
+    desk: Desk, kind: type[ChunkFlow] = ChunkFlow, *, credit: int | None = None, max_frame_bytes: int = 2**20
+) -> ChunkFlow:
     """The flow of a stream with id 1."""
     exchange = desk.exchanges.claim(1, "stream")
     assert exchange is not None
     fields = {} if credit is None else {"credit": credit}
     command = commands.parse_command({"type": "stream", "id": 1, "agent_id": "a", "prompt": "go", **fields})
     assert isinstance(command, commands.Stream)
-    return kind(exchange, command, desk.outbox, 2**20)
+    return kind(exchange, command, desk.outbox, max_frame_bytes)
 
 
 def sent(desk: Desk) -> list[tuple[int, Any]]:
@@ -94,3 +96,15 @@ def test_what_is_taken_back_is_not_counted_as_held_any_more(monkeypatch: pytest.
     next(seconds)
     assert flow.figures()["axon_port.credit_wait"] == 1
     assert flow.chunks == 0
+
+
+@pytest.mark.parametrize("max_frame_bytes", range(512, 560))
+def test_what_stands_for_a_short_key_makes_no_chunk_too_long(max_frame_bytes: int) -> None:
+    """clause: FRAME-OUT, STREAM-OMITTED, SEC-KEYS"""
+    desk = Desk()
+    desk.redactor.learn("12345678")
+    flow = flow_of(desk, max_frame_bytes=max_frame_bytes)
+    flow.add("tool_call", 1, {"name": "look", "call_id": "c", "args": {"a": "12345678" * 50}})
+    (payload,) = desk.outbox.payloads
+    assert len(payload) <= max_frame_bytes
+    assert b"12345678" not in payload

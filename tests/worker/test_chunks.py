@@ -413,3 +413,32 @@ def test_what_begins_like_a_key_is_not_kept_for_another_answer() -> None:
     queue.begin_answer()
     assert data(queue) == ["s"]
     assert not queue.answer_sent
+
+
+class Counted(Redactor):
+    """How many characters were looked through for keys."""
+
+    characters = 0
+
+    def text(self, text: str) -> str:
+        self.characters += len(text)
+        return super().text(text)
+
+
+def test_a_text_is_redacted_once_however_many_chunks_it_leaves_in() -> None:
+    keys = Counted({"SHOP_TOKEN": KEY})
+    queue = ChunkQueue(0, 7, keys)
+    deltas = ["task ", "by ", "task: ", KEY[:9], KEY[9:], " "] * 200
+    text = "".join(deltas)
+    queue.add("text", 1, text)
+    said: list[object] = []
+    for delta in deltas:
+        queue.add("text", 1, delta)
+        queue.grant(1)
+        said += data(queue)
+    queue.close_text()
+    queue.unlimit()
+    said += data(queue)
+    assert "".join(map(str, said)) == (text + text).replace(KEY, "[redacted]")
+    assert max(len(str(one)) for one in said) == 7
+    assert keys.characters < 2 * len(text + text)

@@ -9,7 +9,7 @@ import pytest
 
 from axon_port.wire import codec
 from axon_port.wire.errors import WireError
-from axon_port.wire.events import result_frame
+from axon_port.wire.events import MAX_DETAILS_BYTES, result_frame
 from axon_port.worker.exchanges import Exchange, Exchanges
 from axon_port.worker.redaction import Redactor
 
@@ -261,3 +261,19 @@ def test_a_frame_without_an_id_that_cannot_be_written_is_told_as_a_fault(monkeyp
         exchanges.say({"type": "goodbye", "reason": "eof"})
     (frame,) = outbox.frames
     assert (frame["id"], frame["error_type"]) == (None, "InternalError")
+
+
+@pytest.mark.parametrize("kept", [5, 12, 18])
+def test_a_key_on_the_edge_of_a_preview_leaves_nothing_of_itself(kept: int) -> None:
+    """clause: SEC-KEYS, ERR-BOUNDS"""
+    key = "sk-live-0123456789abcdef"
+    outbox, redactor = MemoryOutbox(), Redactor({})
+    redactor.learn(key)
+    exchanges = Exchanges(outbox, redactor, 2**20)
+    # The text is moved by a character at a time, wherever exactly the preview ends.
+    for place in range(MAX_DETAILS_BYTES - 128, MAX_DETAILS_BYTES, kept):
+        claimed(exchanges).fail(WireError("ToolError", "m", details=["d" * place + key, "e" * 200]))
+    previews = [frame["details"]["preview"] for frame in outbox.frames]
+    assert previews
+    assert all(key[:5] not in preview for preview in previews)
+    assert all(len(preview.encode()) <= MAX_DETAILS_BYTES for preview in previews)

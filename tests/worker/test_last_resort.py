@@ -57,3 +57,19 @@ print("alive")
 """
     done = run_program(source)
     assert (done.returncode, done.stdout) == (0, b"alive\n")
+
+
+def test_a_timer_that_is_armed_for_ever_leaves_nothing_behind() -> None:
+    source = """
+import gc
+from axon_port.worker.last_resort import ExitTimer
+timers = ExitTimer(70, cpu=True), ExitTimer(71, cpu=False)
+for timer in timers:
+    timer.arm(3600)
+gc.collect()
+gc.disable()
+for timer in timers * 100:
+    timer.arm(3600)
+print(gc.collect())
+"""
+    assert run_program(source).stdout == b"0\n"

@@ -431,6 +431,34 @@ def test_a_line_of_any_length_arrives_whole_in_its_pieces(length: int) -> None:
     assert sink.messages[-1] == "end"
 
 
+@pytest.mark.parametrize("text", [KEY, f"{KEY}{KEY}", f"{KEY[:4]}{KEY}", "\u00fc" * 20])
+@pytest.mark.parametrize("before", [1, 5, 16, 30, len(KEY) - 1])
+@pytest.mark.parametrize("level", ["info", "error"])
+def test_what_stands_where_a_printed_line_is_cut_is_read_whole(text: str, before: int, level: str) -> None:
+    """clause: SEC-KEYS, LOG-LINES"""
+    sink = Sink(level)
+    sink.redactor.learn(KEY)
+    line = f"{'x' * (LINE_BYTES - before)}{text}, and so on"
+    with pipe() as ends:
+        capture = Capture(ends.read_fd, "stdout", sink.sink)
+        os.write(ends.write_fd, line.encode() + b"\nend\n")
+        ends.close_write()
+        capture.finish(20)
+    said = [line.replace(KEY, REPLACEMENT), "end"]
+    assert ["".join(sink.messages[:-1]), *sink.messages[-1:]] == (said if level == "info" else [""])
+
+
+def test_the_rest_of_a_key_is_not_told_when_its_beginning_was_dropped() -> None:
+    """clause: SEC-KEYS, LOG-DROPPED"""
+    sink = Sink()
+    sink.redactor.learn(KEY)
+    sink.outbox.stall(WAITING_BYTES + 1)
+    rest = sink.sink.line_part("stdout", f"{'x' * LINE_BYTES}{KEY[:9]}".encode())
+    sink.outbox.drain()
+    sink.sink.line("stdout", rest + f"{KEY[9:]}, and so on".encode())
+    assert sink.messages[-1] == f"{REPLACEMENT}, and so on"
+
+
 def test_a_descriptor_that_cannot_be_read_ends_its_capture(tmp_path: Path) -> None:
     """Somebody's code closed it, or put something else in its place."""
     sink = Sink()

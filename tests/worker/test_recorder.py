@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from pathlib import Path
@@ -63,3 +64,40 @@ def test_nothing_is_recorded_after_the_end(tmp_path: Path) -> None:
     recorder.heard(b'{"id": 2}')
     with path.open("rb") as lines:
         assert [entry.frame for entry in read_record(lines)[1]] == [{"id": 1}]
+
+
+@pytest.mark.parametrize("value", [b"5", b'["x"]', b' "\xe2\x80\xa6 (3 more characters)"', b"null"])
+def test_json_that_is_no_object_is_recorded_by_its_length(tmp_path: Path, value: bytes) -> None:
+    """clause: REC-UNREADABLE"""
+    path = tmp_path / "record"
+    recorder = Recorder(path, Redactor({}), {})
+    failures: list[OSError] = []
+    recorder.start(failures.append)
+    recorder.heard(value)
+    recorder.heard(b'\n {"id": 1}')
+    recorder.close(SECONDS)
+    with path.open("rb") as lines:
+        frames = [entry.frame for entry in read_record(lines)[1]]
+    assert frames == [{"unreadable_bytes": len(value)}, {"id": 1}]
+    assert failures == []
+
+
+def test_a_fault_of_the_recorder_ends_the_record_and_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """clause: REC-DISK"""
+    caplog.set_level(logging.ERROR, "axon_port")
+
+    def fails(_payload: bytes) -> bytes:
+        raise RuntimeError("a fault of ours")
+
+    monkeypatch.setattr(recorders, "without_secrets", fails)
+    recorder = Recorder(tmp_path / "record", Redactor({}), {})
+    failures: list[OSError] = []
+    recorder.start(failures.append)
+    recorder.heard(b'{"id": 1}')
+    recorder.close(SECONDS)
+    (log,) = [record for record in caplog.records if record.name == "axon_port.recorder"]
+    assert "the record ends here" in log.getMessage()
+    assert log.exc_info is not None
+    assert failures == []

@@ -4,9 +4,15 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from axon_port.doctor import PROVIDERS
 from axon_port.wire import codec
-from axon_port.worker.redaction import REPLACEMENT, SHORTEST, Redactor
+from axon_port.wire.events import shortened
+from axon_port.worker import redaction
+from axon_port.worker.redaction import FEW, REPLACEMENT, SHORTEST, Redactor, secret_names
+from tests.properties.profile import bounded
 
 KEY = "sk-0123456789abcdef"
 
@@ -75,14 +81,16 @@ def test_values_are_redacted_at_any_depth_and_keys_of_objects_stay() -> None:
         "CLIENT_SECRET",
         "my_api_key",
         "APIKEY",
+        *(name for names in PROVIDERS.values() for name in names),
     ],
 )
 def test_a_key_of_the_environment_is_known_by_its_name(name: str) -> None:
     """clause: SEC-KEYS"""
     assert Redactor({name: KEY}).text(KEY) == REPLACEMENT
+    assert secret_names({name: KEY}) == [name]
 
 
-@pytest.mark.parametrize("name", ["PATH", "HOME", "KEYBOARD", "TOKENIZERS", "MONKEY"])
+@pytest.mark.parametrize("name", ["PATH", "HOME", "KEYBOARD", "TOKENIZERS", "MONKEY", "KEY_DIRECTORY"])
 def test_other_variables_are_no_keys(name: str) -> None:
     assert Redactor({name: KEY}).text(KEY) == KEY
 
@@ -152,3 +160,102 @@ def test_a_frame_of_any_depth_is_redacted() -> None:
         deep = [deep]
     payload = knowing(KEY).payload(codec.encode({"type": "chunk", "id": 1, "data": deep}))
     assert KEY.encode() not in payload
+
+
+@pytest.mark.parametrize("payload", [f'["{KEY}"]', f'"{KEY}"', f'["{KEY[:9]}\u2026 (3 more characters)"]'])
+def test_json_that_is_no_object_is_redacted_too(payload: str) -> None:
+    assert KEY[:9] not in knowing(KEY).payload(payload.encode()).decode()
+
+
+@pytest.mark.parametrize("kept", [4, 10, len(KEY) - 1])
+@pytest.mark.parametrize("around", ["{}", "it failed (Error: {}) and so on", "{}; then {}"])
+def test_of_a_key_that_was_cut_nothing_is_left_wherever_the_text_was_put(kept: int, around: str) -> None:
+    """clause: SEC-KEYS"""
+    cut = shortened(f"no: {KEY} is wrong", 4 + kept)
+    text = around.replace("{}", cut)
+    redacted = knowing(KEY).text(text)
+    assert redacted == text.replace(KEY[:kept], REPLACEMENT)
+    assert framed(knowing(KEY), {"type": "error", "id": 1, "message": text})["message"] == redacted
+
+
+def test_a_key_of_the_environment_that_is_no_unicode_is_taken_out() -> None:
+    """clause: SEC-KEYS"""
+    key = "\udcff-0123456789"
+    redactor = Redactor({"SHOP_TOKEN": key})
+    assert redactor.text(f"<{key}>") == f"<{REPLACEMENT}>"
+    assert framed(redactor, {"type": "chunk", "id": 1, "data": f"<{key}>"})["data"] == f"<{REPLACEMENT}>"
+
+
+# ---------------------------------------------------------------- many keys
+
+NEAR = st.text("xyz\x01\u00fc", min_size=SHORTEST, max_size=SHORTEST + 3)
+"""Keys that begin alike, overlap and hold each other."""
+
+
+@bounded(200)
+@given(st.lists(NEAR, min_size=1, max_size=3 * FEW), st.lists(st.text("xyz\x01\u00fc", max_size=12), max_size=4))
+def test_of_many_keys_each_is_taken_out_as_of_few(keys: list[str], around: list[str]) -> None:
+    """clause: SEC-KEYS"""
+    redactor = knowing(*keys)
+    for key in keys:
+        text = redacted = key.join(around)
+        for one in sorted(keys, key=lambda key: (len(key), key), reverse=True):
+            redacted = redacted.replace(one, REPLACEMENT)
+        assert redactor.text(text) == redacted
+        assert framed(redactor, {"type": "chunk", "id": 1, "data": text})["data"] == redacted
+
+
+@bounded(200)
+@given(st.lists(NEAR, min_size=1, max_size=3 * FEW), st.text("xyz\u00fc", max_size=20))
+def test_the_longest_beginning_of_any_key_is_found_at_the_end(keys: list[str], text: str) -> None:
+    """clause: SEC-KEYS"""
+    forms = {
+        form for key in keys for one in (key, key.strip()) for form in (one, json.dumps(one)[1:-1], repr(one)[1:-1])
+    }
+    beginnings = (form[:length] for form in forms if len(form) >= SHORTEST for length in range(1, len(form)))
+    assert knowing(*keys).begun(text) == max((len(one) for one in beginnings if text.endswith(one)), default=0)
+
+
+class Searched(str):
+    """A text that counts how often it is searched for a key."""
+
+    __slots__ = ("searches",)
+
+    def __init__(self, _text: str) -> None:
+        self.searches = 0
+
+    def __contains__(self, key: str) -> bool:  # pyright: ignore[reportIncompatibleMethodOverride]
+        self.searches += 1
+        return super().__contains__(key)
+
+    def find(self, *args: Any) -> int:
+        self.searches += 1
+        return super().find(*args)
+
+    def startswith(self, *args: Any) -> bool:
+        self.searches += 1
+        return super().startswith(*args)
+
+
+def test_a_text_is_not_searched_for_each_of_many_keys() -> None:
+    redactor = knowing(*(f"sk-{number:016}" for number in range(1000)))
+    text = Searched("the task is to ask for nothing")
+    assert redactor.text(text) == text
+    assert redactor.begun(text) == 0
+    assert text.searches <= FEW
+
+
+def test_a_key_costs_the_same_however_many_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    redactor = knowing(*(f"sk-{number:016}" for number in range(1000)))
+    encoded: list[Any] = []
+
+    def dumps(value: Any, **how: Any) -> str:
+        encoded.append(value)
+        return json.JSONEncoder(**how).encode(value)
+
+    monkeypatch.setattr(redaction.json, "dumps", dumps)
+    redactor.learn(KEY)
+    assert 0 < len(encoded) < 20
+    encoded.clear()
+    redactor.learn(KEY)
+    assert encoded == []
