@@ -13,7 +13,7 @@ import pytest
 from axon_port.wire import commands
 from axon_port.wire.errors import ERROR_TYPES, RETRYABLE
 from axon_port.wire.schema import protocol_schema
-from axon_port.worker import lifecycle, serve, signals
+from axon_port.worker import signals
 from axon_port.worker.options import Options
 from tests.beam.programs import needed
 from tests.kit import REPOSITORY, Frame, Worker
