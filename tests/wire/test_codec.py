@@ -105,6 +105,14 @@ def test_what_was_read_can_be_written_again(depth: int) -> None:
     assert encode(decode(objects)) == objects
 
 
+def test_a_value_stands_in_two_hundred_arrays_and_objects_and_in_no_more() -> None:
+    """clause: JSON-DEPTH"""
+    decode(b"[" * 200 + b"1" + b"]" * 200)
+    for value in (b"1", b"[]", b"{}"):
+        with pytest.raises(NotJson):
+            decode(b"[" * 201 + value + b"]" * 201)
+
+
 def test_the_last_of_duplicate_keys_counts() -> None:
     """clause: JSON-DUPLICATES"""
     assert decode(b'{"a": 1, "b": 2, "a": 3}') == {"a": 3, "b": 2}
