@@ -111,6 +111,10 @@ class Host(Protocol):
         """Whether any of them has gone out. One that waits has not."""
         ...
 
+    def out_of_credit(self) -> bool:
+        """Whether no chunk may go out until the parent gives credit."""
+        ...
+
     def take_back(self) -> None:
         """The answer is given up: those that wait are dropped, unless one of them has gone out."""
         ...

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -85,6 +85,11 @@ class Tap(Protocol):
     @property
     def sent(self) -> bool:
         """Whether anything of the answer under way has gone out: then it cannot be asked for again."""
+        ...
+
+    @property
+    def out_of_credit(self) -> bool:
+        """Whether the parent wants to hear nothing for now: a model is not silent then."""
         ...
 
     def begin_answer(self, parameters: ModelRequestParameters) -> None: ...
@@ -192,9 +197,8 @@ class Line(WrapperModel):
         parameters: ModelRequestParameters,
         clock: float | None,
     ) -> ModelResponse:
-        loop = asyncio.get_running_loop()
         async with (
-            asyncio.timeout(clock) as silence,
+            _listening(clock, self._tap) as heard_something,
             self.wrapped.request_stream(messages, settings, parameters) as stream,
             _closing(stream),
         ):
@@ -204,8 +208,7 @@ class Line(WrapperModel):
                 heard += 1
                 if heard % TURN_EVERY == 0:
                     await anyio.lowlevel.checkpoint()
-                if clock is not None:
-                    silence.reschedule(loop.time() + clock)
+                heard_something()
         return stream.get()
 
     def _timed(self, settings: ModelSettings | None) -> ModelSettings | None:
@@ -301,6 +304,39 @@ class _Chain(FallbackModel):
     ) -> RequestUsage:
         """As the first model counts, which is asked first."""
         return await self.models[0].count_tokens(messages, model_settings, model_request_parameters)
+
+
+@asynccontextmanager
+async def _listening(seconds: float | None, tap: Tap) -> AsyncGenerator[Callable[[], None]]:
+    """For `async with`: what it gives is to be called whenever something is heard.
+
+    Raises `TimeoutError` where it was not for `seconds`. The clock stands while the parent gives no credit.
+    """
+    if seconds is None:
+        yield lambda: None
+        return
+    loop = asyncio.get_running_loop()
+    last = loop.time()
+
+    def heard() -> None:
+        nonlocal last
+        last = loop.time()
+
+    def look() -> None:
+        nonlocal timer
+        if tap.out_of_credit:
+            heard()
+        if (remaining := last + seconds - loop.time()) > 0:
+            timer = loop.call_later(remaining, look)
+        else:
+            limit.reschedule(loop.time())
+
+    async with asyncio.timeout(None) as limit:
+        timer = loop.call_later(seconds, look)
+        try:
+            yield heard
+        finally:
+            timer.cancel()
 
 
 @asynccontextmanager

@@ -50,6 +50,10 @@ class RunTap:
     def sent(self) -> bool:
         return self._host.answer_sent()
 
+    @property
+    def out_of_credit(self) -> bool:
+        return self._host.out_of_credit()
+
     def begin_step(self) -> None:
         self._step += 1
 
@@ -70,7 +74,8 @@ class RunTap:
 
     def tell(self, kind: Any, data: Any) -> None:
         if self._host.wants(kind):
-            self._host.chunk(kind, self._step, data)
+            # Calls that a run carries on with come before its first request.
+            self._host.chunk(kind, self._step or 1, data)
 
     def hear(self, event: ModelResponseStreamEvent) -> None:
         if isinstance(event, PartDeltaEvent):

@@ -41,6 +41,10 @@ class ChunkFlow:
         """Whether anything of the model's answer under way has left for the outbox."""
         return self._queue.answer_sent
 
+    @property
+    def out_of_credit(self) -> bool:
+        return self._queue.credit == 0
+
     def begin_answer(self) -> None:
         """What is added from now on is of a new answer."""
         self._queue.begin_answer()

@@ -46,6 +46,9 @@ class RunHost:
     def answer_sent(self) -> bool:
         return self.chunks.answer_sent
 
+    def out_of_credit(self) -> bool:
+        return self.chunks.out_of_credit
+
     def take_back(self) -> None:
         self.chunks.take_back()
 

@@ -162,6 +162,9 @@ class Desk:
     def begin_answer(self) -> None:
         """Nothing of an answer is heard here."""
 
+    def out_of_credit(self) -> bool:
+        return False
+
     def answer_sent(self) -> bool:
         return False
 

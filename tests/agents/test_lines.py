@@ -51,6 +51,7 @@ class Ear:
     def __init__(self, *, streaming: bool = True) -> None:
         self.streaming = streaming
         self.sent = False
+        self.out_of_credit = False
         self.tells = True
         self.answers = 0
         self.retries = 0
@@ -360,10 +361,13 @@ def test_a_model_that_falls_silent_is_given_up_and_its_stream_closed() -> None:
     assert model.closed == 1
 
 
-@pytest.mark.parametrize(("pause", "ends"), [(0.9, True), (1.1, False)])
-def test_each_delta_begins_the_silence_anew(pause: float, ends: bool) -> None:
+@pytest.mark.parametrize(("pause", "out_of_credit", "ends"), [(0.9, False, True), (1.1, False, False), (9, True, True)])
+def test_each_delta_begins_the_silence_anew_and_without_credit_there_is_none(
+    pause: float, out_of_credit: bool, ends: bool
+) -> None:
     """clause: MODEL-IDLE"""
-    idle = 1000.0
+    idle, tap = 1000.0, Ear()
+    tap.out_of_credit = out_of_credit
 
     async def main() -> ModelResponse:
         loop = asyncio.get_running_loop()
@@ -377,7 +381,7 @@ def test_each_delta_begins_the_silence_anew(pause: float, ends: bool) -> None:
                 await asyncio.sleep(0)
 
         loop.time = lambda: real() + passed  # pyright: ignore[reportAttributeAccessIssue]
-        return await asked(line(ToldModel(["a", passes, "b", passes, "c", passes, "d"]), Ear(), idle=idle))
+        return await asked(line(ToldModel(["a", passes, "b", passes, "c", passes, "d"]), tap, idle=idle))
 
     if ends:
         assert text(patient(main)) == "abcd"

@@ -33,6 +33,9 @@ class Counter(Desk):
     def begin_answer(self) -> None:
         self._sent = False
 
+    def out_of_credit(self) -> bool:
+        return False
+
     def answer_sent(self) -> bool:
         return self._sent
 

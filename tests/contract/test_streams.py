@@ -356,3 +356,20 @@ def test_a_tool_return_too_long_for_a_chunk_is_told_without_its_content() -> Non
         assert list(told["content"]) == ["omitted_bytes"]
         assert told["content"]["omitted_bytes"] > limit
         assert succeeded(frames[-1])["result"] == "done"
+
+
+def test_steps_count_from_one_where_a_stream_carries_on(worker: Worker) -> None:
+    """clause: STREAM-STEP"""
+    tools = [tool(requires_approval=True, approval="deferred")]
+    asked = succeeded(worker.run(worker.agent([calls("lookup")], tools=tools)))
+    words = {call["call_id"]: {"approved": True} for call in asked["deferred"]["calls"]}
+    stream = worker.submit(
+        "stream",
+        agent_id=worker.agent([says("done")], tools=tools),
+        message_history=asked["messages"],
+        deferred_results=words,
+        events=["text", "tool_call", "tool_return"],
+    )
+    worker.answer(worker.wait_for("tool_call", of=stream), result=1)
+    chunks = [frame for frame in worker.collect(stream) if frame["type"] == "chunk"]
+    assert [(chunk["kind"], chunk["step"]) for chunk in chunks] == [("tool_call", 1), ("tool_return", 1), ("text", 1)]
