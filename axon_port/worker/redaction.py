@@ -111,6 +111,14 @@ class _Keys:
         # The next match may begin inside this one, so all but one letter is only looked at.
         return re.compile(f"{first}(?={''.join(others)})")
 
+    def are_in(self, payload: bytes) -> bool:
+        """Whether `payload` holds one of them, a character for each byte."""
+        pattern = self._beginning
+        if pattern is None:
+            # Without a copy of what may be megabytes.
+            return any(key.encode("latin-1") in payload for key in self._few)
+        return any(self._looked_up(payload.decode("latin-1"), pattern))
+
     def within(self, text: str) -> Iterator[str]:
         """The keys that `text` holds."""
         pattern = self._beginning
@@ -170,7 +178,7 @@ class Redactor:
 
     def payload(self, payload: bytes) -> bytes:
         """An encoded frame with its texts redacted. Costs a search where there is nothing to do."""
-        if _CUT in payload or any(self._in_payloads.within(payload.decode("latin-1"))):
+        if _CUT in payload or self._in_payloads.are_in(payload):
             return self._redacted(payload)
         return payload
 
