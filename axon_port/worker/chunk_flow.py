@@ -14,6 +14,9 @@ from axon_port.worker.outbox import Outbox, call_on
 CHUNK_BYTES: Final = 128
 """Bytes of a chunk's frame besides its data and its id, with numbers of twenty digits."""
 
+GROWTH: Final = 4
+"""How many times as long a frame can become when it is redacted: ten characters stand for four or more."""
+
 ESCAPED_BYTES: Final = 6
 """Bytes that one character takes at most in JSON."""
 
@@ -115,8 +118,10 @@ class ChunkFlow:
             "kind": chunk.kind,
             "data": chunk.data,
         }
-        # Redacted before it is measured: what stands for a short key is longer than the key.
-        payload = self._exchange.keys.payload(codec.encode(frame))
+        payload = codec.encode(frame)
+        if GROWTH * len(payload) > self._max_frame_bytes:
+            # Redacted before it is measured: what stands for a short key is longer than the key.
+            payload = self._exchange.keys.payload(payload)
         if len(payload) <= self._max_frame_bytes:
             return payload
         if chunk.kind == "output":

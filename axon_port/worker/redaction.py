@@ -7,7 +7,7 @@ import os
 import re
 import threading
 from bisect import bisect_right, insort
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, cast
 
 from axon_port.wire import codec
@@ -86,6 +86,7 @@ class _Keys:
 
     def __init__(self) -> None:
         self._few: tuple[str, ...] = ()
+        self._few_in_bytes: tuple[bytes, ...] = ()
         self._by_beginning: dict[str, tuple[str, ...]] = {}
         self._letters = [set[str]() for _ in range(SHORTEST)]
         self._beginning: re.Pattern[str] | None = None
@@ -102,6 +103,7 @@ class _Keys:
             letters.add(letter)
         if len(self._few) < FEW:
             self._few = (*self._few, key)
+            self._few_in_bytes = (*self._few_in_bytes, key.encode("latin-1", "replace"))
         elif self._beginning is None or not known:
             self._beginning = self._like_a_beginning()
         return True
@@ -116,14 +118,17 @@ class _Keys:
         pattern = self._beginning
         if pattern is None:
             # Without a copy of what may be megabytes.
-            return any(key.encode("latin-1") in payload for key in self._few)
+            for key in self._few_in_bytes:  # noqa: SIM110  it is done for each chunk
+                if key in payload:
+                    return True
+            return False
         return any(self._looked_up(payload.decode("latin-1"), pattern))
 
-    def within(self, text: str) -> Iterator[str]:
+    def within(self, text: str) -> Iterable[str]:
         """The keys that `text` holds."""
         pattern = self._beginning
         if pattern is None:
-            return (key for key in self._few if key in text)
+            return [key for key in self._few if key in text]
         return self._looked_up(text, pattern)
 
     def _looked_up(self, text: str, pattern: re.Pattern[str]) -> Iterator[str]:
@@ -178,6 +183,8 @@ class Redactor:
 
     def payload(self, payload: bytes) -> bytes:
         """An encoded frame with its texts redacted. Costs a search where there is nothing to do."""
+        if not self._longest:
+            return payload
         if _CUT in payload or self._in_payloads.are_in(payload):
             return self._redacted(payload)
         return payload
@@ -197,11 +204,15 @@ class Redactor:
         )
 
     def text(self, text: str) -> str:
+        if not self._longest:
+            return text
         text = self._in_texts.taken_out(text)
         return self._without_cut_keys(text) if CUT in text else text
 
     def begun(self, text: str) -> int:
         """How many characters at the end of `text` may be the beginning of a key."""
+        if not self._longest:
+            return 0
         keys = self._sorted
         for start in range(max(0, len(text) - self._longest + 1), len(text)):
             if text[start] in self._first_letters:
