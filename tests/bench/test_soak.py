@@ -37,7 +37,7 @@ def test_a_short_soak_loses_nothing_and_leaves_nothing() -> None:
 
     fault: E48
     """
-    report = asyncio.run(soak(minutes=0.1, rate=25, seed=3, warm_s=3))
+    report = asyncio.run(soak(minutes=0.05, rate=25, seed=3, warm_s=2))
     assert report["problems"] == []
     assert [line for line in report["grown"] if not line.startswith(("memory", "objects"))] == []
     assert report["runs"]["started"] > 20
