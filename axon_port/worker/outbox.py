@@ -142,10 +142,7 @@ class Outbox:
                 self._changing = False
             if self._late:
                 self._take_late()
-        if self.broken:
-            self._announce_broken()
-        elif self._held:
-            self._release_if_roomy()
+        self._tell()
 
     def _begin_change(self) -> None:
         self.lock.acquire()
@@ -198,10 +195,7 @@ class Outbox:
         with self._change:
             if not self._gathering:
                 self._send_waiting()
-        if self.broken:
-            self._announce_broken()
-        elif self._held:
-            self._release_if_roomy()
+        self._tell()
 
     @contextlib.contextmanager
     def gathered(self) -> Generator[None]:
@@ -325,6 +319,13 @@ class Outbox:
         if not told:
             self._on_broken()
         self._release_held()
+
+    def _tell(self) -> None:
+        """Without the lock: whoever is called may take others."""
+        if self.broken:
+            self._announce_broken()
+        elif self._held:
+            self._release_if_roomy()
 
     def _release_if_roomy(self) -> None:
         if self._waiting_bytes <= LOW_BYTES:

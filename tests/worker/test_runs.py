@@ -14,7 +14,7 @@ from axon_port.agents.execution import Execution
 from axon_port.wire.errors import WireError
 from axon_port.worker.outbox import HIGH_BYTES
 
-from .parent import DONE, parent
+from .parent import DONE, Parent, parent
 
 NEVER = {"script": [{"delay_ms": 86_400_000}]}
 
@@ -149,6 +149,13 @@ def test_what_a_cancelled_run_raises_on_its_way_out_is_told_in_the_log_only(
     assert "on the way out" in told.getMessage()
 
 
+def end_all_at_once(someone: Parent) -> None:
+    """End every run on the loop, and give none of them time to unwind."""
+    now = WireError("Cancelled", "now")
+    stats = json.dumps({"type": "stats", "id": "s"}).encode()
+    someone.floor.receive(stats, expecting=lambda: someone.floor.dispatcher.end_all(now, within=0.0))
+
+
 def test_a_run_that_does_not_stop_ends_without_stopping(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -166,9 +173,7 @@ def test_a_run_that_does_not_stop_ends_without_stopping(
     with parent() as someone:
         someone.start("run", "talks")
         someone.floor.turns(10)
-        stats = json.dumps({"type": "stats", "id": "s"}).encode()
-        now = WireError("Cancelled", "now")
-        someone.floor.receive(stats, expecting=lambda: someone.floor.dispatcher.end_all(now, within=0.0))
+        end_all_at_once(someone)
         assert someone.terminal("r")["error_type"] == "Cancelled"
         assert someone.floor.stats.tools["abandoned"] == 1
         released.set()
@@ -196,9 +201,7 @@ def test_a_run_that_leaves_nothing_that_can_be_written_ends_all_the_same(
     with parent() as someone:
         someone.start("run", "talks")
         someone.floor.turns(10)
-        stats = json.dumps({"type": "stats", "id": "s"}).encode()
-        now = WireError("Cancelled", "now")
-        someone.floor.receive(stats, expecting=lambda: someone.floor.dispatcher.end_all(now, within=0.0))
+        end_all_at_once(someone)
         assert someone.terminal("r")["error_type"] == "Cancelled"
         assert someone.floor.stats.inflight == 0
     assert "could not be written" in caplog.text
