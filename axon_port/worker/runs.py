@@ -199,11 +199,7 @@ class ActiveRun:
     def _finished(self, task: asyncio.Task[Frame]) -> None:
         if self._settled:
             return
-        try:
-            frame = self._last_frame(task)
-        except Exception:
-            _logger.exception("the answer of run %r could not be made", self.exchange.id)
-            frame = error_frame(self.exchange.id, self._ending or internal_error())
+        frame = self._made(lambda: self._last_frame(task), "the answer of run %r could not be made")
         if frame["type"] == "result" and not self._services.outbox.has_room:
             self._leaving = asyncio.get_running_loop().create_task(self._leave(frame))
             self._leaving.add_done_callback(self._finished)
@@ -243,12 +239,15 @@ class ActiveRun:
         # Not settled: that would have cancelled the timer.
         self._services.stats.tools["abandoned"] += 1
         _logger.warning("run %r did not stop in time and was left behind", self.exchange.id)
+        self._settle(self._made(lambda: self._error_frame(ending), "what run %r leaves could not be written"))
+
+    def _made(self, make: Callable[[], Frame], otherwise: str) -> Frame:
+        """The last frame; where it cannot be made, a bare one and a log: a run always ends."""
         try:
-            frame = self._error_frame(ending)
+            return make()
         except Exception:
-            _logger.exception("what run %r leaves could not be written", self.exchange.id)
-            frame = error_frame(self.exchange.id, ending)
-        self._settle(frame)
+            _logger.exception(otherwise, self.exchange.id)
+            return error_frame(self.exchange.id, self._ending or internal_error())
 
     def _error_frame(self, error: WireError) -> Frame:
         extra: dict[str, Any] = {}
