@@ -530,10 +530,12 @@ def test_no_connection_is_waited_for_longer_than_its_own_timeout() -> None:
 
 @pytest.mark.parametrize("interface", INTERFACES)
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_gzip_bomb_is_a_broken_answer(interface: Interface, stream: bool) -> None:
+def test_a_gzip_bomb_is_a_broken_answer(interface: Interface, stream: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """clause: MODEL-BOUNDS"""
+    monkeypatch.setattr(http, "MAX_ANSWER_BYTES", 1_000_000)
+    monkeypatch.setattr(http, "MAX_STREAM_BYTES", 4_000_000)
     with Provider(interface) as service:
-        service.gzip_bomb()
+        service.gzip_bomb(10_000_000)
         with pytest.raises(ModelAPIError) as caught:
             ask(at(service), stream=stream)
         assert not isinstance(caught.value, ModelHTTPError)

@@ -5,6 +5,7 @@ import math
 import os
 import select
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -361,28 +362,25 @@ def test_a_logged_exception_has_its_traceback(python_worker: Worker) -> None:
     assert "looked up in vain" in log["traceback"]
 
 
-@pytest.mark.parametrize(("function", "count"), [("print_many", 100_000), ("log_many", 100_000)])
-def test_a_flood_of_logs_holds_up_no_reply(function: str, count: int) -> None:
+@pytest.mark.parametrize(("function", "logger"), [("print_many", "stdout"), ("log_many", "fixtures_pkg.tools")])
+def test_a_flood_of_logs_holds_up_no_reply_and_each_arrives_or_is_counted(function: str, logger: str) -> None:
     """clause: LOG-DROPPED"""
+    count = 30_000
+
+    def told() -> int:
+        arrived = sum(log["logger"] == logger for log in worker.logs)
+        return arrived + succeeded(worker.ask("stats"))["result"]["logs_dropped"]
+
     with python_worker_with(timeout=120) as worker:
         flood = worker.start_run(agent_with(worker, function, {"count": count}))
         for _ in range(10):
             succeeded(worker.run(worker.agent([says("meanwhile")])))
         succeeded(worker.terminal(flood))
-        dropped = succeeded(worker.ask("stats"))["result"]["logs_dropped"]
-        assert isinstance(dropped, int)
-        assert dropped >= 0
-
-
-def test_logs_that_are_dropped_while_the_parent_does_not_read_are_counted() -> None:
-    """clause: LOG-DROPPED"""
-    with python_worker_with(timeout=120) as worker:
-        agent, another = agent_with(worker, "log_many", {"count": 200_000}), worker.agent([says("another")])
-        worker.stop_reading()
-        run, other = worker.start_run(agent), worker.start_run(another)
-        worker.resume_reading()
-        succeeded(worker.terminal(run))
-        succeeded(worker.terminal(other))
+        # What was printed is read by a thread of its own, and may come after the answer.
+        deadline = time.monotonic() + 120
+        while told() < count and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert told() == count
 
 
 def test_code_reads_the_end_of_file_and_no_frame(python_worker: Worker) -> None:

@@ -46,16 +46,20 @@ WAYS: list[dict[str, Any]] = [
     {"stderr": "socket"},
     {"stderr": "stdout"},
     {"stdin": "socket", "stdout": "stdin", "stderr": "stdout"},
+    {"nouse_stdio": True},
+    {"nouse_stdio": True, "stdin": "nonblocking", "stdout": "nonblocking"},
+    {"nouse_stdio": True, "stdin": "pty", "stdout": "pty"},
+    {"nouse_stdio": True, "stderr": "closed"},
+    {"nouse_stdio": True, "stdin": "socket", "stdout": "stdin", "stderr": "stdout"},
 ]
 
 
-@pytest.mark.parametrize("nouse_stdio", [False, True], ids=["stdio", "3-and-4"])
 @pytest.mark.parametrize("ways", WAYS, ids=lambda ways: "-".join(f"{k}={v}" for k, v in ways.items()) or "pipes")
-def test_frames_go_over_whatever_the_descriptors_are(ways: dict[str, Any], nouse_stdio: bool) -> None:
+def test_frames_go_over_whatever_the_descriptors_are(ways: dict[str, Any]) -> None:
     """clause: STDIO-KINDS, STDIO-NOUSE
     fault: A9
     """
-    with Worker(nouse_stdio=nouse_stdio, **ways) as worker:
+    with Worker(**ways) as worker:
         works(worker)
 
 

@@ -30,7 +30,8 @@ from typing import Any, Literal, NamedTuple, Self, TypeVar
 from . import launch
 from .channels import Channel, Ends, Pump, end_input, open_channel
 from .frames import Decoder, Frame, NotAFrame, encode, loads
-from .invariants import TERMINAL, Envelope, key_of
+from .inbox import ANY, Inbox
+from .invariants import TERMINAL, Envelope
 from .processes import kill, processes_with, wait_for_end
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -39,7 +40,6 @@ TIMEOUT = 30.0
 SHOWN_ENTRIES = 12
 MARK = "KIT_WORKER"
 SECRETS = ("_API_KEY", "_TOKEN", "_SECRET")
-ANY: Any = object()
 
 T = TypeVar("T")
 Wanted = str | Callable[[Frame], bool] | None
@@ -91,7 +91,7 @@ class Worker:
         self._timeout = timeout
         self._numbers = itertools.count(1)
         self._changed = threading.Condition()
-        self._inbox: list[Frame] = []
+        self._inbox = Inbox()
         self._decoder = Decoder()
         self._sent_bytes = Decoder()
         self._envelope = Envelope()
@@ -275,18 +275,10 @@ class Worker:
 
     def wait_for(self, wanted: Wanted = None, *, of: Any = ANY, timeout: float | None = None) -> Frame:
         """Takes the first frame of a type, or that a predicate accepts, and with the id if one is given."""
-        looked_at = 0
-
-        def found() -> Frame | None:
-            nonlocal looked_at
-            while looked_at < len(self._inbox):
-                if _matches(self._inbox[looked_at], wanted, of):
-                    return self._inbox.pop(looked_at)
-                looked_at += 1
-            return None
+        search = self._inbox.search(_accepts(wanted), of)
 
         what = wanted if isinstance(wanted, str) else "a frame"
-        return self._wait(found, what if of is ANY else f"{what} with id {of!r}", timeout)
+        return self._wait(search, what if of is ANY else f"{what} with id {of!r}", timeout)
 
     def terminal(self, of: Any, timeout: float | None = None) -> Frame:
         """The `result` or `error` with this id."""
@@ -508,7 +500,7 @@ class Worker:
         self._envelope.received(frame)
         self.log.append(Entry("received", frame))
         if frame.get("type") != "ready":
-            self._inbox.append(frame)
+            self._inbox.add(frame)
 
     def _take_stderr(self, data: bytes) -> None:
         with self._changed:
@@ -555,12 +547,10 @@ def texts(frames: Sequence[Frame], kind: str = "text") -> list[Any]:
     return [frame["data"] for frame in frames if frame["type"] == "chunk" and frame["kind"] == kind]
 
 
-def _matches(frame: Frame, wanted: Wanted, wanted_id: Any) -> bool:
-    if wanted_id is not ANY and key_of(frame.get("id")) != key_of(wanted_id):
-        return False
+def _accepts(wanted: Wanted) -> Callable[[Frame], bool]:
     if isinstance(wanted, str):
-        return frame.get("type") == wanted
-    return wanted is None or wanted(frame)
+        return lambda frame: frame.get("type") == wanted
+    return wanted or (lambda _: True)
 
 
 def scrubbed_environment(changes: Mapping[str, str | None], pythonpath: Sequence[Path], mark: str) -> dict[str, str]:

@@ -185,8 +185,10 @@ def with_capabilities(names: list[str], hostile: list[str]) -> Iterator[dict[str
         "processor",
     ]
     for name in names:
-        for text in hostile:
-            for spec in (text, {name: text}, {name: [text]}, *({name: {each: text}} for each in arguments)):
+        for number, text in enumerate(hostile):
+            # A quarter of the arguments with each text, another one with the next: all of both, not each with each.
+            named = ({name: {each: text}} for each in arguments[number % 4 :: 4])
+            for spec in (text, {name: text}, {name: [text]}, *named):
                 yield {"agent_id": "hostile", "model": "test", "capabilities": [spec], "replace": True}
 
 

@@ -43,7 +43,7 @@ _DIALECTS: Mapping[Interface, Callable[[], Dialect]] = {
     "google": Google,
 }
 
-_HUNDRED_MB = 100 * 1024 * 1024
+_GIB = 1 << 30
 
 
 class Provider:
@@ -160,11 +160,11 @@ class Provider:
         """Status 200 and no answer; in a stream, behind `after` frames of one."""
         self._queue(Garbage(kind, after, make_answer(**answer)), 1)
 
-    def gzip_bomb(self, size: int = _HUNDRED_MB, **answer: Unpack[AnswerFields]) -> None:
+    def gzip_bomb(self, size: int, **answer: Unpack[AnswerFields]) -> None:
         """A valid answer that grows to `size` bytes when it is unpacked."""
         self._queue(GzipBomb(make_answer(**answer), size), 1)
 
-    def endless(self, limit: int = 10 * _HUNDRED_MB) -> None:
+    def endless(self, limit: int = _GIB) -> None:
         """An answer that goes on and on; `limit` keeps a client that has none from eating the machine."""
         self._queue(Endless(make_answer(), limit), 1)
 
