@@ -5,7 +5,6 @@ import socket
 import sys
 
 import anyio
-import uvicorn
 from mcp.server.mcpserver import MCPServer
 
 LONG_S = 600
@@ -58,6 +57,8 @@ def die() -> str:
 
 def serve_http() -> None:
     """Serves on a port of the system's choice."""
+    import uvicorn  # which is no small part of the start, and servers over stdio are started for single tests
+
     listening = socket.create_server(("127.0.0.1", 0))
     print(listening.getsockname()[1], flush=True)
     config = uvicorn.Config(server.streamable_http_app(), log_level="error")

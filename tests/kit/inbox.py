@@ -9,6 +9,7 @@ from typing import Any
 
 from .frames import Frame
 from .invariants import Key, key_of
+from .shapes import is_id
 
 ANY: Any = object()
 """Stands for every id, and for none."""
@@ -57,6 +58,5 @@ class Inbox:
 
 
 def _key(frame: Frame) -> Key:
-    # Whatever stands there: that it is an id is the business of `shapes`.
-    kind, value = key_of(frame.get("id"))
-    return kind, value if isinstance(value, str | int) else repr(value)
+    frame_id = frame.get("id")
+    return key_of(frame_id if is_id(frame_id) else None)
