@@ -182,21 +182,28 @@ defmodule AxonPort do
   @spec stats(server, keyword) :: {:ok, map} | {:error, Error.t()}
   def stats(server, options \\ []), do: ask(server, "stats", %{}, options)
 
-  @doc "Sets what a worker logs from now on."
+  @doc """
+  Sets what a worker logs from now on. Of a pool, each that is ready does; one that starts later begins with the
+  `log_level` of its options.
+  """
   @spec set_log_level(server, :debug | :info | :warning | :error | :critical, keyword) ::
           :ok | {:error, Error.t()}
   def set_log_level(server, level, options \\ []) do
-    with {:ok, _empty} <- ask(server, "set_log_level", %{level: level}, options), do: :ok
+    with {:ok, request} <- request("set_log_level", %{level: level}, options),
+         do: Router.set_log_level(server, request)
   end
 
   defp ask(server, type, fields, options) do
+    with {:ok, request} <- request(type, fields, options), do: Router.call(server, request, 1)
+  end
+
+  defp request(type, fields, options) do
     timeout = options[:timeout] || @patience_ms
 
     is_milliseconds(timeout) or
       raise ArgumentError, ":timeout cannot be #{inspect(timeout)}: it is in milliseconds"
 
-    with {:ok, command} <- Command.new(type, fields) do
-      Router.call(server, Request.new(:command, command, timeout: timeout), 1)
-    end
+    with {:ok, command} <- Command.new(type, fields),
+         do: {:ok, Request.new(:command, command, timeout: timeout)}
   end
 end

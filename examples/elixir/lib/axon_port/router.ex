@@ -80,16 +80,15 @@ defmodule AxonPort.Router do
   defp counted({:ok, worker}, request), do: {:ok, worker, %{request | counted: true}}
   defp counted({:error, error}, _request), do: {:error, error}
 
-  defp single(server, _request) when not is_server(server) do
-    raise ArgumentError, "#{inspect(server)} is no server: see AxonPort"
-  end
-
   defp single(server, request) do
-    case GenServer.whereis(server) do
+    case GenServer.whereis(named(server)) do
       nil -> {:error, Error.new(:not_ready, "there is no #{inspect(server)}")}
       worker -> {:ok, worker, request}
     end
   end
+
+  defp named(server) when is_server(server), do: server
+  defp named(term), do: raise(ArgumentError, "#{inspect(term)} is no server: see AxonPort")
 
   defp pooled?({:cluster, _name}), do: true
   defp pooled?(server), do: Pool.exists?(server)
@@ -113,7 +112,9 @@ defmodule AxonPort.Router do
   end
 
   def workers(server) do
-    if Pool.exists?(server), do: for(%{worker: worker} <- Pool.workers(server), do: worker), else: [server]
+    if Pool.exists?(server),
+      do: for(%{worker: worker} <- Pool.workers(server), do: worker),
+      else: [named(server)]
   end
 
   @doc "Creates an agent: the pool remembers it, one worker says whether it can be."
@@ -129,8 +130,20 @@ defmodule AxonPort.Router do
   @spec delete(AxonPort.server(), Request.t()) :: :ok | {:error, Error.t()}
   def delete(server, request) do
     if pool = local(server), do: Pool.forget(pool, request.agent_id)
+    every(workers(server), request)
+  end
 
-    Enum.reduce(workers(server), :ok, fn worker, so_far ->
+  @doc "Sets the log level of all workers there are. One that starts later begins with the level of its options."
+  @spec set_log_level(AxonPort.server(), Request.t()) :: :ok | {:error, Error.t()}
+  def set_log_level(server, request) do
+    case workers(server) do
+      [] -> {:error, Error.new(:not_ready, "no worker of #{inspect(server)} is ready")}
+      workers -> every(workers, request)
+    end
+  end
+
+  defp every(workers, request) do
+    Enum.reduce(workers, :ok, fn worker, so_far ->
       case Worker.call(worker, request) do
         {:ok, _empty} -> so_far
         {:error, %Error{reason: :agent_not_found}} -> so_far

@@ -50,4 +50,15 @@ defmodule AxonPort.LogTest do
     assert_receive {:logged, :debug, "" <> _text, %{agent_id: "quiet"}}, @patience
     refute_received {:logged, :debug, _text, %{agent_id: "quiet", worker: ^worker}}
   end
+
+  test "the level of a pool is that of all its workers" do
+    pool = start_pool(workers: 2, log_level: :error)
+    :ok = AxonPort.set_log_level(pool, :debug)
+
+    for %{worker: worker} <- AxonPort.Pool.workers(pool) do
+      agent = scripted("quiet", [%{text: "x"}])
+      {:ok, _} = AxonPort.run_sync(worker, agent, "go", traceparent: "none")
+      assert_receive {:logged, :debug, "" <> _text, %{agent_id: "quiet", worker: ^worker}}, @patience
+    end
+  end
 end

@@ -75,5 +75,6 @@ defmodule AxonPort.PoolTest do
     Pool.prepare(name)
     assert Pool.exists?(name)
     assert {:error, %Error{reason: :not_ready}} = AxonPort.ping(name)
+    assert {:error, %Error{reason: :not_ready}} = AxonPort.set_log_level(name, :debug)
   end
 end
