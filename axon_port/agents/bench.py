@@ -21,7 +21,7 @@ from pydantic_ai.tools import Tool as FunctionTool
 from pydantic_ai.toolsets import AbstractToolset, ToolsetTool
 
 from axon_port.agents.deferral import ARGS_AFTER_APPROVAL
-from axon_port.agents.ends import ToolFault, denial, fault_of, heard_out
+from axon_port.agents.ends import ToolFault, denial, fault_of, heard_out, too_late
 from axon_port.agents.functions import call_function
 from axon_port.agents.host import Broken, Call, Failed, Happened, Host, Retry, Returned
 from axon_port.agents.tools import ToolSpec
@@ -74,6 +74,8 @@ class ToolBench:
     host: Host
     threads: anyio.CapacityLimiter
     call_ids: dict[str, str] = field(default_factory=dict[str, str])
+    answered: dict[str, Any] = field(default_factory=dict[str, Any])
+    """What the calls of this step returned, by the model's ids: a run that is left behind has not noted it yet."""
 
     def take_calls(self) -> None:
         """From now on the calls made in this context, and in the tasks that are started in it, are this bench's."""
@@ -82,6 +84,7 @@ class ToolBench:
     def begin_step(self) -> None:
         """A new answer of the model: its calls are new, whatever ids it gives them."""
         self.call_ids.clear()
+        self.answered.clear()
 
     def call_id(self, tool_call_id: str | None) -> str:
         """The worker's own id of a call of this step."""
@@ -115,11 +118,12 @@ class ToolBench:
                 value = await self._call_parent(call)
         except TimeoutError:
             self.host.note(Happened("tool_timed_out", time.monotonic() - started))
-            raise ModelRetry(f"the tool did not answer within {math.ceil((call.timeout or 0) * 1000)} ms") from None
+            raise too_late(math.ceil((call.timeout or 0) * 1000)) from None
         except (ModelRetry, ToolFailed, ToolFault):
             self.host.note(Happened("tool_failed", time.monotonic() - started))
             raise
         self.host.note(Happened("tool_answered", time.monotonic() - started))
+        self.answered[ctx.tool_call_id or ""] = value
         return value
 
     async def _call_parent(self, call: Call) -> Any:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from typing import Any, Final
 
 from pydantic_ai.capabilities import AbstractCapability
 from pydantic_ai.exceptions import ModelRetry, ToolFailed
-from pydantic_ai.messages import ModelMessage, ModelRequest, ToolCallPart, ToolReturnPart
+from pydantic_ai.messages import ModelMessage, ToolCallPart, ToolReturnPart
 from pydantic_ai.tools import DeferredToolRequests, DeferredToolResults, RunContext, ToolApproved
 from pydantic_graph import End
 
 from axon_port.agents.ends import denial
-from axon_port.agents.history import close_calls, unanswered_calls
+from axon_port.agents.history import close_calls, enqueued, unanswered_calls
 from axon_port.wire import commands
 from axon_port.wire.errors import WireError
 
@@ -58,12 +57,8 @@ def _has_ended(result: Any) -> bool:
 
 def _keep_enqueued(ctx: RunContext[Any]) -> None:
     """What was enqueued is for the run that carries on: now the model would not know what became of its calls."""
-    for pending in ctx.pending_messages or []:
-        for message in pending.messages:
-            if isinstance(message, ModelRequest):
-                stamped = {"timestamp": datetime.now(UTC), "run_id": ctx.run_id}
-                ctx.messages.append(replace(message, conversation_id=ctx.conversation_id, **stamped))
     if ctx.pending_messages is not None:
+        ctx.messages.extend(enqueued(ctx.pending_messages, ctx.messages[-1]))
         ctx.pending_messages.clear()
 
 

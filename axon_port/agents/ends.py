@@ -30,6 +30,11 @@ def fault_of(tool: str, error: BaseException) -> ToolFault:
     return ToolFault(f"tool {tool} raised {type(error).__name__}; the worker's log has the traceback")
 
 
+def too_late(timeout_ms: int | None) -> ModelRetry:
+    """What the model is told of a call that took longer than its tool may."""
+    return ModelRetry(f"the tool did not answer within {timeout_ms} ms")
+
+
 def heard_out(work: asyncio.Task[Any]) -> None:
     """For work whose answer nobody wants any more: asyncio complains of an exception that nobody took."""
     if not work.cancelled() and (error := work.exception()) is not None:

@@ -6,6 +6,7 @@ leaves behind when it fails or is cancelled can be asked for at any time with `l
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -106,6 +107,7 @@ class Execution:
         self._prompts: list[tuple[commands.Prompt, Priority]] = []
         self._given: list[tuple[tuple[str, ...], Any]] = []
         self._over = False
+        self._ending: asyncio.Task[None] | None = None
 
     async def run(self) -> Outcome:
         """Run to the end.
@@ -118,7 +120,7 @@ class Execution:
                 return await self._run()
         except UnusableAttachment as error:
             raise self._blamed(error) from error
-        except Exception as error:
+        except (Exception, SystemExit, KeyboardInterrupt) as error:
             if wire_error(error) is None and self._definition.has_foreign_tools:
                 raise _foreign_fault(error) from error
             raise
@@ -211,7 +213,8 @@ class Execution:
         if (run := self._agent_run) is None:
             return []
         messages = run.all_messages()
-        return resumable(messages, 0 if everything else len(messages) - len(run.new_messages()))
+        since = 0 if everything else len(messages) - len(run.new_messages())
+        return resumable(messages, since, answered=self._bench.answered, pending=run.pending_messages)
 
     def _messages(self, *, selection: str | None = None) -> Sequence[ModelMessage]:
         if self._agent_run is None:
@@ -264,8 +267,20 @@ class Execution:
     async def _models(self) -> ModelSource:
         if self._command.model is None:
             return self._definition.model
-        recordings = self._workshop.recordings
-        return await anyio.to_thread.run_sync(build_models, self._command.model, self._lease, recordings)
+        building = asyncio.create_task(
+            anyio.to_thread.run_sync(build_models, self._command.model, self._lease, self._workshop.recordings)
+        )
+        try:
+            return await asyncio.shield(building)
+        except asyncio.CancelledError:
+            # The thread goes on, and puts on the lease what it builds.
+            building.add_done_callback(self._end_lease)
+            raise
+
+    def _end_lease(self, building: asyncio.Task[Any]) -> None:
+        if not building.cancelled():
+            building.exception()  # asyncio complains of one that nobody took
+        self._ending = building.get_loop().create_task(self._lease.end())
 
     def _capabilities(self) -> list[AbstractCapability[Any]] | None:
         ours = self._workshop.instrumentation
@@ -274,7 +289,8 @@ class Execution:
             observers.append(DeferredEnd(self._close, lambda part: self._hear_tool(FunctionToolResultEvent(part))))
         if not self._definition.has_foreign_tools:
             return observers or None
-        return [*observers, RunGuard(self._bench), *self._definition.capabilities]
+        guard = RunGuard(self._bench, self._definition.command.tool_timeout_ms)
+        return [*observers, guard, *self._definition.capabilities]
 
     def _close(self) -> None:
         self._over = True
@@ -352,7 +368,7 @@ class Execution:
         return tools, output
 
 
-def _foreign_fault(error: Exception) -> ToolFault:
+def _foreign_fault(error: BaseException) -> ToolFault:
     """For what an imported agent or a capability does wrong: an MCP server that cannot be reached, for one."""
     _logger.error("what the agent brings with it failed: %s", type(error).__name__, exc_info=error)
     said = shortened(str(error), 500) or type(error).__name__

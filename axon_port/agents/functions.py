@@ -14,13 +14,14 @@ import inspect
 import logging
 import os
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, cast
 
 import anyio
 import anyio.to_thread
+from pydantic import ValidationError
 from pydantic_ai.messages import ToolReturn, UserPromptPart, tool_return_ta
 from pydantic_ai.tools import RunContext
 from pydantic_ai.tools import Tool as FunctionTool
@@ -51,7 +52,14 @@ def signature_validator(tool: FunctionTool[Any]) -> SchemaValidator:
 
 def _by_signature(tool: FunctionTool[Any], args: Any, context: Any) -> dict[str, Any]:
     # As the JSON that they are: of a Python object a strict annotation takes no text for a date.
-    return tool.function_schema.validator.validate_json(to_json(args, inf_nan_mode="constants"), context=context)
+    written = to_json(args, inf_nan_mode="constants")
+    try:
+        return tool.function_schema.validator.validate_json(written, context=context)
+    except (ValidationError, *SAID_TO_PYDANTIC_AI):
+        raise
+    except BaseException as error:
+        # Of a validator in an annotation, which is code like the function.
+        raise fault_of(tool.name, error) from error
 
 
 async def call_function(
@@ -116,6 +124,8 @@ def portable(value: Any) -> Any:
 
 
 def _portable(content: Any) -> Any:
+    if isinstance(content, Iterator):
+        raise TypeError("an iterator was returned, which can be read only once: return a list of what it gives")
     try:
         written = tool_return_ta.dump_json(content)
         # Neither a long integer nor a deep value fits into less.

@@ -6,6 +6,7 @@ call that raises ends the run with `ToolError`, and one that needs approval asks
 
 from __future__ import annotations
 
+import asyncio
 import time
 from dataclasses import dataclass
 from typing import Any, Final
@@ -24,7 +25,7 @@ from pydantic_ai.tools import (
 )
 
 from axon_port.agents.bench import ToolBench
-from axon_port.agents.ends import SAID_TO_PYDANTIC_AI, denial, fault_of, is_our_cancellation
+from axon_port.agents.ends import SAID_TO_PYDANTIC_AI, denial, fault_of, is_our_cancellation, too_late
 from axon_port.agents.functions import portable
 from axon_port.agents.host import Call, Decision, Happened
 from axon_port.wire.errors import WireError
@@ -46,8 +47,9 @@ hooks of other capabilities, whose words these are."""
 class RunGuard(AbstractCapability[Any]):
     """Watches the tools of one run that are not on its bench."""
 
-    def __init__(self, bench: ToolBench) -> None:
+    def __init__(self, bench: ToolBench, timeout_ms: int | None) -> None:
         self._bench = bench
+        self._timeout_ms = timeout_ms
 
     async def wrap_tool_execute(
         self,
@@ -61,28 +63,35 @@ class RunGuard(AbstractCapability[Any]):
         if call.tool_name in self._bench.specs:
             return await handler(args)
         host, started = self._bench.host, time.monotonic()
+        clock = asyncio.timeout(None if self._timeout_ms is None else self._timeout_ms / 1000)
         host.note(Happened("tool_called"))
         try:
-            value = portable(await handler(args))
+            async with clock:
+                value = portable(await handler(args))
         except _PASSED_ON:
             raise
         except BaseException as error:
             if is_our_cancellation(error):
                 raise
+            if clock.expired():
+                host.note(Happened("tool_timed_out", time.monotonic() - started))
+                raise too_late(self._timeout_ms) from None
             host.note(Happened("tool_failed", time.monotonic() - started))
             raise fault_of(call.tool_name, error) from error
         host.note(Happened("tool_answered", time.monotonic() - started))
+        self._bench.answered[call.tool_call_id] = value
         return value
 
     async def handle_deferred_tool_calls(
         self, ctx: RunContext[Any], *, requests: DeferredToolRequests
     ) -> DeferredToolResults | None:
-        """Ask the parent about the calls that need approval and are not ours to defer."""
-        results = DeferredToolResults()
-        for part in requests.approvals:
-            if part.tool_name not in self._bench.specs:
-                results.approvals[part.tool_call_id] = await self._ask(part)
-        return results if results.approvals else None
+        """Ask the parent about the calls that need approval and are not ours to defer, all at once."""
+        foreign = [part for part in requests.approvals if part.tool_name not in self._bench.specs]
+        if not foreign:
+            return None
+        decisions = await asyncio.gather(*map(self._ask, foreign))
+        ids = [part.tool_call_id for part in foreign]
+        return DeferredToolResults(approvals=dict(zip(ids, decisions, strict=True)))
 
     async def _ask(self, part: ToolCallPart) -> ToolApproved | ToolDenied:
         call = Call(self._bench.call_id(part.tool_call_id), part.tool_name, part.args_as_dict())

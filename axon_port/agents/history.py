@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Final, Literal
+from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import Any, Final, Literal, Protocol, cast
 
 from pydantic import ValidationError
 from pydantic_ai.messages import (
@@ -14,7 +16,9 @@ from pydantic_ai.messages import (
     ModelRequest,
     ModelResponse,
     ToolCallPart,
+    ToolReturn,
     ToolReturnPart,
+    UserPromptPart,
 )
 from pydantic_core import PydanticSerializationError
 
@@ -26,8 +30,18 @@ from axon_port.wire.errors import MAX_REPORTED_FAULTS, WireError, faults_of
 INTERRUPTED: Final = "The call was interrupted before there was a result."
 """What the model is told of a call that was open when its run ended."""
 
+NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
+"""No call has been answered."""
+
 ALLOW_LOCAL: Final = "allow-local"
 """The `force_download` that opens our own network to an address. A function may say so, a command may not."""
+
+
+class Pending(Protocol):
+    """What was enqueued and waits for its turn."""
+
+    @property
+    def messages(self) -> Sequence[ModelMessage]: ...
 
 
 def parse_history(messages: list[Any]) -> list[ModelMessage]:
@@ -69,34 +83,65 @@ def dump_history(messages: Sequence[ModelMessage]) -> JsonText:
         return JsonText(codec.encode(ModelMessagesTypeAdapter.dump_python(listed, mode="json")))
 
 
-def resumable(messages: Sequence[ModelMessage], since: int = 0) -> list[ModelMessage]:
+def resumable(
+    messages: Sequence[ModelMessage],
+    since: int = 0,
+    *,
+    answered: Mapping[str, Any] = NOTHING,
+    pending: Sequence[Pending] = (),
+) -> list[ModelMessage]:
     """What a next run can go on from, of the messages from `since` on: a run's own, where the parent has the others.
 
-    It is without the half answer of a request that broke off or was cancelled. Calls that were open get a return that
-    says so: with a prompt after them, a history must not leave one open.
+    It is without the half answer of a request that broke off or was cancelled. Calls that were open get what their
+    tools returned, `answered` by call id, or a return that says that there is none: with a prompt after them, a
+    history must not leave one open. What was enqueued and not delivered comes last.
     """
     kept = list(messages)
     while len(kept) > since and _is_half(kept[-1]):
         kept.pop()
-    close_calls(kept, INTERRUPTED, outcome="interrupted", since=since)
+    close_calls(kept, INTERRUPTED, outcome="interrupted", since=since, answered=answered)
+    if kept:
+        kept += enqueued(pending, kept[-1])
     return kept[since:]
 
 
 def close_calls(
-    messages: list[ModelMessage], said: str, *, outcome: Literal["success", "interrupted"], since: int = 0
+    messages: list[ModelMessage],
+    said: str,
+    *,
+    outcome: Literal["success", "interrupted"],
+    since: int = 0,
+    answered: Mapping[str, Any] = NOTHING,
 ) -> list[ToolReturnPart]:
-    """Have the open calls of the last answer answered with `said`, in a message from `since` on; what was added."""
-    returns = [
-        ToolReturnPart(call.tool_name, said, tool_call_id=call.tool_call_id, outcome=outcome)
-        for call in unanswered_calls(messages).values()
-    ]
+    """Have the open calls of the last answer answered, where need be with `said`, in a message from `since` on.
+
+    Gives the returns that were added.
+    """
+    returns: list[ToolReturnPart] = []
+    shown: list[UserPromptPart] = []
+    for call in unanswered_calls(messages).values():
+        if call.tool_call_id not in answered:
+            returns.append(ToolReturnPart(call.tool_name, said, tool_call_id=call.tool_call_id, outcome=outcome))
+            continue
+        value = answered[call.tool_call_id]
+        whole: ToolReturn[Any] = cast("ToolReturn[Any]", value) if isinstance(value, ToolReturn) else ToolReturn(value)
+        returns.append(ToolReturnPart(call.tool_name, whole.return_value, tool_call_id=call.tool_call_id))
+        shown += [] if whole.content is None else [UserPromptPart(whole.content)]
     if not returns:
         return []
     if isinstance(last := messages[-1], ModelRequest) and len(messages) > since:
-        messages[-1] = replace(last, parts=[*last.parts, *returns])
+        messages[-1] = replace(last, parts=[*last.parts, *returns, *shown])
     else:
-        messages.append(ModelRequest(parts=returns, run_id=last.run_id, conversation_id=last.conversation_id))
+        parts = [*returns, *shown]
+        messages.append(ModelRequest(parts=parts, run_id=last.run_id, conversation_id=last.conversation_id))
     return returns
+
+
+def enqueued(pending: Iterable[Pending], last: ModelMessage) -> list[ModelRequest]:
+    """What was added to a run and not delivered, as messages that follow its last one."""
+    requests = (message for one in pending for message in one.messages if isinstance(message, ModelRequest))
+    stamp = {"timestamp": datetime.now(UTC), "run_id": last.run_id, "conversation_id": last.conversation_id}
+    return [replace(request, **stamp) for request in requests]
 
 
 def unanswered_calls(messages: Sequence[ModelMessage]) -> dict[str, ToolCallPart]:

@@ -111,8 +111,8 @@ class Host(Protocol):
         """Whether any of them has gone out. One that waits has not."""
         ...
 
-    def out_of_credit(self) -> bool:
-        """Whether no chunk may go out until the parent gives credit."""
+    def held_until(self) -> float:
+        """When, by the loop's clock, chunks were last held back for want of credit: now, if they are; 0 for never."""
         ...
 
     def take_back(self) -> None:

@@ -11,11 +11,11 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, Protocol, TypeVar, cast
 
 import anyio
 import anyio.lowlevel
@@ -50,7 +50,9 @@ from axon_port.agents.failures import remember_attempts
 from axon_port.agents.finish import is_finished, times_bytes
 from axon_port.agents.received import counts_make_sense, readable
 from axon_port.wire.commands import RetryPolicy
-from axon_port.wire.errors import invalid_command, retryable_status
+from axon_port.wire.errors import WireError, invalid_command, retryable_status
+
+T = TypeVar("T")
 
 TURN_EVERY: Final = 64
 """Deltas after which others get a turn of the event loop; a model that never waits would hold it."""
@@ -88,8 +90,8 @@ class Tap(Protocol):
         ...
 
     @property
-    def out_of_credit(self) -> bool:
-        """Whether the parent wants to hear nothing for now: a model is not silent then."""
+    def held_until(self) -> float:
+        """Until when, by the loop's clock, the parent wanted to hear nothing: a model was not silent then."""
         ...
 
     def begin_answer(self, parameters: ModelRequestParameters) -> None: ...
@@ -126,6 +128,11 @@ class Line(WrapperModel):
     ) -> ModelResponse:
         parameters = self._tap.refine(model_request_parameters)
         settings = self._timed(model_settings)
+        response = await self._attempted(lambda: self._answer(messages, settings, parameters), parameters)
+        return _with_attempts(response, list(self.failed))
+
+    async def _attempted(self, attempt: Callable[[], Awaitable[T]], parameters: ModelRequestParameters) -> T:
+        """What comes of the first attempt that does not fail. Raises the last failure, as pydantic-ai names it."""
         failed = self.failed
         failed.clear()
         failures: list[Exception] = []
@@ -133,7 +140,7 @@ class Line(WrapperModel):
             self._tap.begin_answer(parameters)
             started, clock = datetime.now(UTC), time.monotonic()
             try:
-                response = await self._attempt(messages, settings, parameters)
+                return await attempt()
             except Exception as error:
                 failure = self._understood(error, parameters)
                 failed.append(self._record(failure, started, time.monotonic() - clock))
@@ -147,8 +154,6 @@ class Line(WrapperModel):
                 failures.append(failure)
                 self._tap.retried()
                 await anyio.sleep(self._wait(len(failed), failure))
-            else:
-                return _with_attempts(response, list(failed))
 
     @asynccontextmanager
     async def request_stream(self, *args: Any, **kwargs: Any) -> AsyncGenerator[StreamedResponse]:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -162,28 +167,35 @@ class Line(WrapperModel):
         model_settings: ModelSettings | None,
         model_request_parameters: ModelRequestParameters,
     ) -> RequestUsage:
-        """For `count_tokens_before_request`; what is counted has to be fetched, as for a request.
+        """For `count_tokens_before_request`: a request like any other, with its attempts and its clock.
 
         Raises `WireError` `InvalidCommand` where the provider counts nothing.
         """
-        try:
-            return await super().count_tokens(messages, model_settings, model_request_parameters)
-        except NotImplementedError:
-            message = f"{self.model_name} cannot count tokens before a request: leave the field out"
-            raise invalid_command(("usage_limits", "count_tokens_before_request"), message) from None
-        except Exception as error:
-            if (failure := attachment_failure(error, self.model_name)) is not None:
-                raise failure from error
-            raise
+        parameters = self._tap.refine(model_request_parameters)
+        settings = self._timed(model_settings)
 
-    async def _attempt(
+        async def count() -> RequestUsage:
+            try:
+                async with asyncio.timeout(self._clock):
+                    return await self.wrapped.count_tokens(messages, settings, parameters)
+            except NotImplementedError:
+                message = f"{self.model_name} cannot count tokens before a request: leave the field out"
+                raise invalid_command(("usage_limits", "count_tokens_before_request"), message) from None
+
+        return await self._attempted(count, parameters)
+
+    @property
+    def _clock(self) -> float | None:
+        """Seconds of silence that end an attempt, where the provider's client does not time them itself."""
+        return None if self._by_bytes else self._idle
+
+    async def _answer(
         self, messages: list[ModelMessage], settings: ModelSettings | None, parameters: ModelRequestParameters
     ) -> ModelResponse:
-        clock = None if self._by_bytes else self._idle
         if self._tap.streaming and _can_stream(self.wrapped):
-            response = await self._listened(messages, settings, parameters, clock)
+            response = await self._listened(messages, settings, parameters)
         else:
-            async with asyncio.timeout(clock):
+            async with asyncio.timeout(self._clock):
                 response = await self.wrapped.request(messages, settings, parameters)
             if self._tap.streaming:
                 for index, part in enumerate(response.parts):
@@ -191,14 +203,10 @@ class Line(WrapperModel):
         return self._finished(response)
 
     async def _listened(
-        self,
-        messages: list[ModelMessage],
-        settings: ModelSettings | None,
-        parameters: ModelRequestParameters,
-        clock: float | None,
+        self, messages: list[ModelMessage], settings: ModelSettings | None, parameters: ModelRequestParameters
     ) -> ModelResponse:
         async with (
-            _listening(clock, self._tap) as heard_something,
+            _listening(self._clock, self._tap) as heard_something,
             self.wrapped.request_stream(messages, settings, parameters) as stream,
             _closing(stream),
         ):
@@ -228,7 +236,7 @@ class Line(WrapperModel):
     def _understood(self, error: Exception, parameters: ModelRequestParameters) -> Exception:
         if (failure := attachment_failure(error, self.model_name)) is not None:
             return failure
-        if isinstance(error, ContentFilterError | UserError | NoAnswer | FallbackExceptionGroup):
+        if isinstance(error, ContentFilterError | UserError | NoAnswer | FallbackExceptionGroup | WireError):
             return error
         if isinstance(error, ModelAPIError):
             return error if isinstance(error, _TELLING) else _unreadable(error)
@@ -302,8 +310,14 @@ class _Chain(FallbackModel):
         model_settings: ModelSettings | None,
         model_request_parameters: ModelRequestParameters,
     ) -> RequestUsage:
-        """As the first model counts, which is asked first."""
-        return await self.models[0].count_tokens(messages, model_settings, model_request_parameters)
+        """As the first model counts that can be reached: they are asked in that order."""
+        failures: list[Exception] = []
+        for model in self.models:
+            try:
+                return await model.count_tokens(messages, model_settings, model_request_parameters)
+            except ModelAPIError as failure:
+                failures.append(failure)
+        raise FallbackExceptionGroup("no model of the list could count the tokens", failures)
 
 
 @asynccontextmanager
@@ -324,9 +338,7 @@ async def _listening(seconds: float | None, tap: Tap) -> AsyncGenerator[Callable
 
     def look() -> None:
         nonlocal timer
-        if tap.out_of_credit:
-            heard()
-        if (remaining := last + seconds - loop.time()) > 0:
+        if (remaining := max(last, tap.held_until) + seconds - loop.time()) > 0:
             timer = loop.call_later(remaining, look)
         else:
             limit.reschedule(loop.time())

@@ -51,8 +51,8 @@ class RunTap:
         return self._host.answer_sent()
 
     @property
-    def out_of_credit(self) -> bool:
-        return self._host.out_of_credit()
+    def held_until(self) -> float:
+        return self._host.held_until()
 
     def begin_step(self) -> None:
         self._step += 1

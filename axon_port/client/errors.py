@@ -249,7 +249,7 @@ def command_error(frame: Mapping[str, Any]) -> CommandError:
     return BY_TYPE.get(frame["error_type"], CommandError)(frame)
 
 
-def local_error(error: WireError) -> CommandError:
-    """The exception for what was refused on this side, before it was sent, as the worker would have refused it."""
-    fields = {"error_type": error.error_type, "message": error.message, "retryable": error.retryable}
+def local_error(error: WireError, **of_the_run: Any) -> CommandError:
+    """The exception for what the worker would say, said on this side: what is refused, or ends, before it is sent."""
+    fields = {"error_type": error.error_type, "message": error.message, "retryable": error.retryable, **of_the_run}
     return command_error(fields if error.details is None else {**fields, "details": error.details})

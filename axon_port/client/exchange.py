@@ -52,6 +52,11 @@ class Exchange:
     def settled(self) -> bool:
         return self._fate is not None
 
+    @property
+    def fate(self) -> Frame | AxonPortError | None:
+        """The terminal frame, or why there is none; None while it is waited for."""
+        return self._fate
+
     def chunk(self, frame: Frame) -> None:
         self._chunks.append(frame)
         self._news.set()

@@ -38,6 +38,7 @@ class ChunkFlow:
         )
         self._moved = asyncio.Event()
         self._room_asked = False
+        self._credited_at = 0.0
 
     @property
     def answer_sent(self) -> bool:
@@ -45,8 +46,9 @@ class ChunkFlow:
         return self._queue.answer_sent
 
     @property
-    def out_of_credit(self) -> bool:
-        return self._queue.credit == 0
+    def held_until(self) -> float:
+        """See `axon_port.agents.host.Host.held_until`."""
+        return asyncio.get_running_loop().time() if self._queue.credit == 0 else self._credited_at
 
     def begin_answer(self) -> None:
         """What is added from now on is of a new answer."""
@@ -67,11 +69,13 @@ class ChunkFlow:
 
     def grant(self, credit: int) -> None:
         """Credit from the parent; nothing happens to a stream that asked for none."""
+        self._credited_at = self.held_until
         self._queue.grant(credit)
         self._flush()
 
     def unlimit(self) -> None:
         """Nobody can give credit any more: what waits may leave."""
+        self._credited_at = self.held_until
         self._queue.unlimit()
         self._flush()
 

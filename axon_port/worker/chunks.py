@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice, takewhile
 from typing import Any, Final, NamedTuple, Protocol, cast, runtime_checkable
 
 JOINED: Final = frozenset({"text", "thinking"})
@@ -64,20 +65,26 @@ class _Text:
     _clean: deque[str] = field(default_factory=deque[str])
     _taken: int = 0
     """Characters of the first of the clean ones that have left."""
-    _held: str = ""
+    held: str = ""
+    """The end that may be the beginning of a key."""
 
     def settle(self, keys: Keys, *, follows: bool) -> None:
         """Find out what may leave. What may be the beginning of a key may not, as long as something follows."""
-        text = self._held + "".join(self.deltas)
+        text = self.held + "".join(self.deltas)
         self.deltas.clear()
         free = len(text) - (_unsettled(text, keys) if follows else 0)
         if free:
             self._clean.append(keys.text(text[:free]))
-        self._held = text[free:]
+        self.held = text[free:]
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether all that may leave has left."""
+        return not self._clean
 
     @property
     def is_empty(self) -> bool:
-        return not self._clean and not self._held
+        return not self._clean and not self.held
 
     def take(self, most: int) -> str:
         """The next of what may leave."""
@@ -98,8 +105,9 @@ class _Waiting:
     step: int
     kind: str
     data: Any
+    closed: int
+    """How often texts had been closed when this came: once more, and it is whole."""
     held: Any = _NOTHING
-    whole: bool = False
     answer: int | None = None
 
 
@@ -111,6 +119,10 @@ class ChunkQueue:
         self._keys: Keys = keys or _NoKeys()
         self._max = max(1, max_characters)
         self._waiting: deque[_Waiting] = deque()
+        self._tails: dict[str, _Waiting] = {}
+        """What may be the beginning of a key, of kinds that another one has followed: their next delta tells."""
+        self._closed = 0
+        self._step = 0
         self._seq = 0
         self._answer = 0
         self._answer_sent = False
@@ -138,10 +150,14 @@ class ChunkQueue:
         """Drop what waits of the answer under way, unless some of it has left."""
         if not self._answer_sent:
             self._waiting = deque(one for one in self._waiting if one.answer != self._answer)
+            self._tails.clear()
 
     def add(self, kind: str, step: int, data: Any) -> None:
+        if step != self._step or kind not in ANSWER:
+            self.close_text()
+            self._step = step
         last = self._waiting[-1] if self._waiting else None
-        if last is None or last.kind != kind or last.step != step or last.whole:
+        if last is None or last.kind != kind or self._is_whole(last):
             self._append(kind, step, data)
         elif kind in JOINED:
             last.data.deltas.append(data)
@@ -152,7 +168,7 @@ class ChunkQueue:
 
     def pass_on(self, kind: str, step: int, data: Any) -> Chunk | None:
         """The chunk of a delta that may leave as it came; None, and nothing done, where it is to be added."""
-        if self._waiting or self.credit == 0 or kind not in JOINED:
+        if self._waiting or self._tails or self.credit == 0 or kind not in JOINED:
             return None
         text = self._keys.text(data)
         # One key may be the beginning of another: what was taken out can have been half of what must be.
@@ -166,9 +182,10 @@ class ChunkQueue:
             self.credit += credit
 
     def close_text(self) -> None:
-        """What was added last is whole: it need not wait for what follows."""
-        if self._waiting:
-            self._waiting[-1].whole = True
+        """What was added is whole: it need not wait for what follows."""
+        self._waiting.extend(self._tails.values())
+        self._tails.clear()
+        self._closed += 1
 
     def unlimit(self) -> None:
         """Nobody can give credit any more."""
@@ -194,14 +211,27 @@ class ChunkQueue:
         return chunk
 
     def _append(self, kind: str, step: int, data: Any) -> None:
+        if (tail := self._tails.pop(kind, None)) is not None:
+            tail.data.deltas.append(data)
+            self._waiting.append(tail)
+            return
         answer = self._answer if kind in ANSWER else None
-        self._waiting.append(_Waiting(step, kind, _Text([data]) if kind in JOINED else data, answer=answer))
+        content = _Text([data]) if kind in JOINED else data
+        self._waiting.append(_Waiting(step, kind, content, self._closed, answer=answer))
+
+    def _is_whole(self, waiting: _Waiting) -> bool:
+        return waiting.closed < self._closed
+
+    def _continuation(self, first: _Waiting) -> _Waiting | None:
+        """What waits of the same text behind another kind."""
+        behind = takewhile(lambda one: one.closed == first.closed, islice(self._waiting, 1, None))
+        return next((one for one in behind if one.kind == first.kind), None)
 
     def _next_data(self) -> tuple[int, str, Any] | None:
         first = self._waiting[0]
-        follows = len(self._waiting) == 1 and not first.whole
         if first.kind in JOINED:
-            return self._next_text(first, follows)
+            return self._next_text(first)
+        follows = len(self._waiting) == 1 and not self._is_whole(first)
         value = first.data
         if isinstance(value, Growing):
             known, value = value.value()
@@ -215,14 +245,22 @@ class ChunkQueue:
         self._waiting.popleft()
         return first.step, first.kind, value
 
-    def _next_text(self, first: _Waiting, follows: bool) -> tuple[int, str, Any]:
+    def _next_text(self, first: _Waiting) -> tuple[int, str, Any] | None:
         waiting: _Text = first.data
-        waiting.settle(self._keys, follows=follows)
+        goes_on = self._continuation(first)
+        waiting.settle(self._keys, follows=goes_on is not None or not self._is_whole(first))
         text = waiting.take(self._max)
-        if not waiting.is_empty:
-            return (first.step, first.kind, text) if text else _LATER
-        self._waiting.popleft()
-        return first.step, first.kind, text
+        if waiting.is_settled:
+            if waiting.is_empty:
+                self._waiting.popleft()
+            elif goes_on is not None:
+                goes_on.data.deltas.insert(0, waiting.held)
+                self._waiting.popleft()
+            elif len(self._waiting) > 1:
+                self._tails[first.kind] = self._waiting.popleft()
+            elif not text:
+                return _LATER
+        return (first.step, first.kind, text) if text else None
 
 
 def _unsettled(text: str, keys: Keys) -> int:

@@ -158,7 +158,7 @@ class Dispatcher:
                 change = self.roster.begin_change(command.agent_id)
                 self._spawn(exchange, self._delete_agent(command, exchange, change))
             case commands.ListAgents():
-                self._spawn(exchange, self._list_agents(exchange, self.roster.as_of_now()))
+                self._spawn(exchange, self._list_agents(exchange, list(map(_entry, self.roster.as_of_now()))))
             case commands.Cancel():
                 exchange.succeed({"cancelled": self._cancel(command.target)})
             case commands.Enqueue():
@@ -212,14 +212,9 @@ class Dispatcher:
         await self.roster.delete(command.agent_id, change)
         exchange.succeed({})
 
-    async def _list_agents(self, exchange: Exchange, agents: Sequence[Agent | asyncio.Future[Agent | None]]) -> None:
-        # What stands is described before anything is awaited: runs that come later do not count.
-        entries = [_listed(one) if isinstance(one, Agent) else one for one in agents]
-        changes = [one for one in entries if not isinstance(one, dict)]
-        if changes:
-            await asyncio.wait(changes)
-        left = [entry if isinstance(entry, dict) else _left(entry.result()) for entry in entries]
-        exchange.succeed({"agents": [entry for entry in left if entry is not None]})
+    async def _list_agents(self, exchange: Exchange, entries: Sequence[asyncio.Future[dict[str, Any] | None]]) -> None:
+        listed = [await entry for entry in entries]
+        exchange.succeed({"agents": [entry for entry in listed if entry is not None]})
 
     def _cancel(self, target: Id) -> bool:
         run = self._runs.get(target)
@@ -233,7 +228,7 @@ class Dispatcher:
                 await work
             except WireError as error:
                 exchange.fail(error)
-            except Exception as error:
+            except (Exception, SystemExit, KeyboardInterrupt) as error:
                 _logger.exception("command %s failed", exchange.kind)
                 exchange.fail(wire_error(error) or internal_error())
 
@@ -291,8 +286,19 @@ class Dispatcher:
         waiting.answered.set_result(Decision(command.approved, command.message, wanted))
 
 
-def _left(agent: Agent | None) -> dict[str, Any] | None:
-    return None if agent is None else _listed(agent)
+def _entry(agent: Agent | asyncio.Future[Agent | None]) -> asyncio.Future[dict[str, Any] | None]:
+    """An agent as it is now, or as a change under way will leave it: before a run that comes later hears of that."""
+    entry: asyncio.Future[dict[str, Any] | None] = asyncio.get_running_loop().create_future()
+
+    def describe(change: asyncio.Future[Agent | None]) -> None:
+        left = change.result()
+        entry.set_result(None if left is None else _listed(left))
+
+    if isinstance(agent, Agent):
+        entry.set_result(_listed(agent))
+    else:
+        agent.add_done_callback(describe)
+    return entry
 
 
 def _listed(agent: Agent) -> dict[str, Any]:

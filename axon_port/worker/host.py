@@ -46,8 +46,8 @@ class RunHost:
     def answer_sent(self) -> bool:
         return self.chunks.answer_sent
 
-    def out_of_credit(self) -> bool:
-        return self.chunks.out_of_credit
+    def held_until(self) -> float:
+        return self.chunks.held_until
 
     def take_back(self) -> None:
         self.chunks.take_back()

@@ -195,6 +195,10 @@ class Intake:
         self._on_ended()
         self._inbox.put(InputEnded(truncated))
 
+    def ending(self) -> None:
+        # A parent that reads no answers could put off the end for ever.
+        self._on_ended()
+
     def listener_gone(self) -> None:
         self._on_gone()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from contextvars import Context, copy_context
 from typing import Any, Final
@@ -10,6 +11,12 @@ from typing import Any, Final
 from axon_port.worker.selector import Selector
 
 _NOWHERE: Final = Context()
+
+_logger = logging.getLogger("axon_port.worker")
+
+
+class Escaped(Exception):
+    """Something raised an exception that is meant to end the process."""
 
 
 class Loop(asyncio.SelectorEventLoop):
@@ -22,6 +29,15 @@ class Loop(asyncio.SelectorEventLoop):
 
     def __init__(self) -> None:
         super().__init__(Selector())
+
+    def run_forever(self) -> None:
+        """As every loop's, but what raises `SystemExit` or `KeyboardInterrupt` ends its own task, which has it by then,
+        and no other. The task that the loop is run for must raise neither."""
+        while True:
+            try:
+                return super().run_forever()
+            except (SystemExit, KeyboardInterrupt) as error:
+                _logger.warning("a task raised %r, which ends nothing but itself", error)
 
     def add_signal_handler(self, sig: int, callback: Callable[..., Any], *args: Any) -> None:
         """As on systems that have no such thing: asyncio's would take the descriptor that tells of every signal."""

@@ -7,6 +7,7 @@ their flags alone.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import threading
@@ -35,6 +36,10 @@ class Listener(Protocol):
         """End of input."""
         ...
 
+    def ending(self) -> None:
+        """The other end of the input was closed, and what came before that is still to be read."""
+        ...
+
     def listener_gone(self) -> None:
         """The other end of the output was closed."""
         ...
@@ -60,7 +65,7 @@ class Reader:
         self._wake_read, self._wake_write = _pipe()
         self._signal_read, self.signal_fd = _pipe()
         self._paused = False
-        self._stopping = False
+        self._leaving = False
         self._thread = threading.Thread(target=self._hear, name="axon-port reader", daemon=True)
         self.bytes_in = 0
 
@@ -71,10 +76,10 @@ class Reader:
         """Read on after `heard` said no."""
         os.write(self._wake_write, b"r")
 
-    def stop(self) -> None:
-        """End the thread; what was not read stays unread."""
-        self._stopping = True
-        os.write(self._wake_write, b"s")
+    def leave_input(self) -> None:
+        """Read no more: what was not read stays unread. Signals and the end of the output are heard until the end."""
+        self._leaving = True
+        os.write(self._wake_write, b"l")
 
     def _hear(self) -> None:
         try:
@@ -91,12 +96,18 @@ class Reader:
             self._listener.ended(truncated=False)
         else:
             self._poll.register(self._read_fd, select.POLLIN)
-        while not self._stopping:
+        while True:
             for fd, events in self._poll.poll():
-                if fd == self._read_fd:
-                    self._read(fd)
-                else:
+                if fd != self._read_fd:
                     self._react(fd, events)
+                elif self._leaving:
+                    self._ignore_input()
+                elif self._paused:
+                    # All that is seen of it now is its end, for as long as one looks.
+                    self._poll.unregister(fd)
+                    self._listener.ending()
+                else:
+                    self._read(fd)
 
     def _react(self, fd: int, events: int) -> None:
         if fd == self._write_fd and events & _GONE:
@@ -107,9 +118,17 @@ class Reader:
                 self._listener.signalled(number)
         elif fd == self._wake_read:
             os.read(fd, 64)
-            if self._paused and self._read_fd is not None:
+            if self._leaving:
+                self._ignore_input()
+            elif self._paused and self._read_fd is not None:
                 self._paused = False
                 self._poll.register(self._read_fd, select.POLLIN)
+
+    def _ignore_input(self) -> None:
+        if self._read_fd is not None:
+            with contextlib.suppress(KeyError):  # it may be out already
+                self._poll.unregister(self._read_fd)
+            self._read_fd = None
 
     def _read(self, fd: int) -> None:
         try:
@@ -124,14 +143,13 @@ class Reader:
             # A terminal that was hung up, a socket that was reset: no more will come.
             data = b""
         if not data:
-            self._poll.unregister(fd)
-            self._read_fd = None
+            self._ignore_input()
             self._listener.ended(truncated=self._decoder.inside_frame)
             return
         self.bytes_in += len(data)
         if not self._listener.heard(self._decoder.receive(data)) and not self._paused:
             self._paused = True
-            self._poll.unregister(fd)
+            self._poll.modify(fd, 0)
 
 
 def _pipe() -> tuple[int, int]:

@@ -11,13 +11,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, cast
 
 from axon_port.wire import codec
-from axon_port.wire.events import CUT
+from axon_port.wire.events import CUT, CUT_END
 
 SHORTEST: Final = 8
 """Characters. A shorter "key" is found in ordinary words, and redacting it would eat the text around it."""
 
 SHORTEST_BEGINNING: Final = 4
 """Characters of a key at the end of a text that was cut there."""
+
+RULE: Final = "---"
+"""What a line begins with that stands around keys of a kind, and in anybody's text."""
 
 FEW: Final = 8
 """Keys that are looked for one by one. More are looked up by their beginnings, or each would make every text dearer."""
@@ -28,7 +31,12 @@ _NAMES: Final = re.compile(r"(API_?KEY|TOKEN|SECRET|ACCESS_KEY|PASSWORD|CREDENTI
 """Environment variables whose values are kept out of texts, as providers name theirs."""
 
 
-_CUT: Final = CUT.encode()
+_MARK: Final = f"{re.escape(CUT)}[0-9]+{re.escape(CUT_END)}"
+
+_CUT: Final = re.compile(f"(?=(?:{CUT[0]}[^{CUT[0]}]{{0,32}})?{_MARK})")
+"""Where a limit has cut a text. The mark can have been cut itself, by the next limit."""
+
+_CUT_END: Final = CUT_END.encode()
 
 _WORDS: Final = frozenset(
     {
@@ -185,7 +193,7 @@ class Redactor:
         """An encoded frame with its texts redacted. Costs a search where there is nothing to do."""
         if not self._longest:
             return payload
-        if _CUT in payload or self._in_payloads.are_in(payload):
+        if _CUT_END in payload or self._in_payloads.are_in(payload):
             return self._redacted(payload)
         return payload
 
@@ -207,7 +215,7 @@ class Redactor:
         if not self._longest:
             return text
         text = self._in_texts.taken_out(text)
-        return self._without_cut_keys(text) if CUT in text else text
+        return self._without_cut_keys(text) if CUT_END in text else text
 
     def begun(self, text: str) -> int:
         """How many characters at the end of `text` may be the beginning of a key."""
@@ -225,8 +233,8 @@ class Redactor:
 
     def _without_cut_keys(self, text: str) -> str:
         """A text that was cut to a length can end with the beginning of a key, wherever it was put since."""
-        *cut, rest = text.split(CUT)
-        return CUT.join([*map(self._without_begun_key, cut), rest])
+        *cut, rest = _CUT.split(text)
+        return "".join([*map(self._without_begun_key, cut), rest])
 
     def _without_begun_key(self, text: str) -> str:
         begun = self.begun(text)
@@ -256,14 +264,21 @@ class Redactor:
 
 
 def _forms(secret: str) -> set[str]:
-    """A key as texts hold it, also inside JSON or a `repr`; none that is too short."""
-    clean = codec.clean_text(secret)
+    """A key as texts hold it, also inside JSON or a `repr`, and its lines: printed, each is a text of its own."""
+    whole = (secret, codec.clean_text(secret))
     return {
         form
-        for text in (secret, secret.strip(), clean, clean.strip())
+        for one in whole
+        for text in (one, one.strip(), *_lines(one))
         for form in (text, json.dumps(text)[1:-1], repr(text)[1:-1])
         if len(form) >= SHORTEST
     }
+
+
+def _lines(secret: str) -> list[str]:
+    """The lines that tell something of a key, where it has several; a rule such as `-----BEGIN KEY-----` does not."""
+    lines = [line.strip() for line in secret.split("\n")]
+    return [line for line in lines if len(line) >= SHORTEST and not line.startswith(RULE)] if len(lines) > 1 else []
 
 
 def _in_payload(form: str) -> str:

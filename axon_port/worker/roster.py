@@ -29,6 +29,7 @@ class Agent:
     turns: asyncio.Semaphore | None
     runs_inflight: int = field(default=0)
     retired: bool = field(default=False)
+    closed: bool = field(default=False)
 
 
 class Roster:
@@ -63,7 +64,8 @@ class Roster:
     async def retire(self, agent: Agent) -> None:
         """Close what an agent that was deleted or replaced kept open, once its last run has ended."""
         agent.retired = True
-        if agent.runs_inflight == 0:
+        if agent.runs_inflight == 0 and not agent.closed:
+            agent.closed = True
             try:
                 await close_capabilities(agent.definition.capabilities)
             except Exception:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import time
 from collections.abc import Callable
 from typing import Any, Final
@@ -28,6 +29,7 @@ from axon_port.wire.events import Frame, error_frame, result_frame
 from axon_port.worker.exchanges import Exchange
 from axon_port.worker.host import RunHost
 from axon_port.worker.logs import RunTag, current_run
+from axon_port.worker.loop import Escaped
 from axon_port.worker.open_calls import parent_gone
 from axon_port.worker.roster import Agent, known
 from axon_port.worker.services import RunServices
@@ -57,8 +59,10 @@ class ActiveRun:
         self._agent: Agent | None = None
         self._begun = False
         self._counted = False
+        self._has_turn = False
         self._execution: Execution | None = None
         self._ending: WireError | None = None
+        self._unwound_by = math.inf
         self._settled = False
         self._spans = services.telemetry.run(exchange, command)
         self._host = RunHost(exchange, command, services, self._spans)
@@ -87,14 +91,21 @@ class ActiveRun:
         """End the run with `error` for its terminal frame. The first one counts: whether it is of this type."""
         if self._settled:
             return False
+        self._unwind(within, self._ending or error)
         if self._ending is not None:
             return self._ending.error_type == error.error_type
         self._ending = error
         self._host.calls.cancel_all("cancelled")
         if (task := self._leaving or self.task) is not None:
             task.cancel()
-        self._timers.append(asyncio.get_running_loop().call_later(within, self._abandon, error))
         return True
+
+    def _unwind(self, seconds: float, ending: WireError) -> None:
+        """Leave the run behind after so long; the shortest time that it was ever given counts."""
+        due = time.monotonic() + seconds
+        if due < self._unwound_by:
+            self._unwound_by = due
+            self._timers.append(asyncio.get_running_loop().call_later(seconds, self._abandon, ending))
 
     def parent_gone(self) -> None:
         """No more input: what waits on the parent can never be answered, the rest goes on without flow control."""
@@ -137,18 +148,17 @@ class ActiveRun:
         try:
             agent = self._agent or await self._awaited()
             self._count_in(agent)
-            if agent.turns is None:
-                return await self._execute(agent)
-            async with agent.turns:
-                return await self._execute(agent)
+            if agent.turns is not None:
+                await agent.turns.acquire()
+                self._has_turn = True
+            return await self._execute(agent)
         except (SystemExit, KeyboardInterrupt) as error:
             # Either would stop the event loop, and with it every other run.
-            raise _Escaped(repr(error)) from error
+            raise Escaped(repr(error)) from error
         finally:
-            if self._counted and self._agent is not None:
-                self._agent.runs_inflight -= 1
-                if self._agent.retired:
-                    await self._services.roster.retire(self._agent)
+            self._count_out()
+            if self._agent is not None and self._agent.retired:
+                await self._services.roster.retire(self._agent)
 
     async def _awaited(self) -> Agent:
         """The agent as the change left it: a deletion that came after this command may have been made already."""
@@ -169,6 +179,15 @@ class ActiveRun:
         if not self._counted:
             self._counted = True
             agent.runs_inflight += 1
+
+    def _count_out(self) -> None:
+        """The run is none of its agent's any more. One that is left behind must not keep others from their turn."""
+        if self._agent is None or not self._counted:
+            return
+        self._counted = False
+        self._agent.runs_inflight -= 1
+        if self._has_turn and self._agent.turns is not None:
+            self._agent.turns.release()
 
     async def _execute(self, agent: Agent) -> Frame:
         services = self._services
@@ -263,6 +282,7 @@ class ActiveRun:
 
     def _settle(self, frame: Frame) -> None:
         self._settled = True
+        self._count_out()
         for timer in self._timers:
             timer.cancel()
         with contextlib.ExitStack() as whatever_happens:
@@ -290,7 +310,3 @@ class ActiveRun:
         for kind in ("input", "output"):
             stats.tokens[kind] += usage.get(f"{kind}_tokens", 0)
         stats.agent(self.command.agent_id).tokens += usage.get("total_tokens", 0)
-
-
-class _Escaped(Exception):
-    """Something raised an exception that is meant to end the process."""

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from axon_port import __version__
-from axon_port.statuses import EX_DATAERR, EX_SOFTWARE
+from axon_port.statuses import EX_DATAERR, EX_OK, EX_SOFTWARE
 from axon_port.wire.errors import WireError
 from axon_port.wire.events import PROTOCOL_VERSION
 from axon_port.worker import children, forks, logs, redaction, signals, stdio
@@ -173,6 +173,15 @@ class Worker:
     # --- on the event loop
 
     async def _main(self) -> None:
+        from axon_port.worker.loop import Escaped
+
+        try:
+            await self._serve_commands()
+        except (SystemExit, KeyboardInterrupt) as error:
+            # The loop takes either for a task's own affair. An import can raise one.
+            raise Escaped(repr(error)) from error
+
+    async def _serve_commands(self) -> None:
         import asyncio
 
         redaction.keep_keys_from_children()
@@ -185,7 +194,7 @@ class Worker:
             return
         self._inbox.connect(lambda: self._on_loop(lifecycle.take_commands))
         await lifecycle.over.wait()
-        self._reader.stop()
+        self._reader.leave_input()
         await lifecycle.finish()
         # From inside the loop, which would otherwise wait for tasks that swallow their cancellation.
         self._leave_in_order(lifecycle.reason, lifecycle.status)
@@ -272,7 +281,7 @@ class Worker:
         if self._lifecycle is None:
             # Still importing, which may take longer than there is time.
             self._leave_at_once(0)
-        self._watchdog.expire_in(GONE_SECONDS)
+        self._watchdog.expire_in(GONE_SECONDS, busy=0.0)
         self._on_loop(self._lifecycle.listener_gone)
 
     def _input_ended(self) -> None:
@@ -323,7 +332,8 @@ class Worker:
         if not self._outbox.broken:
             message = "the process did not end in time: somebody's code blocks it"
             self._sink.write("critical", "axon_port.watchdog", message, traceback=_stack_of_main())
-        self._leave_at_once(EX_SOFTWARE)
+        # Where nobody listens there is no time to let a busy loop end its runs, and nobody to miss them.
+        self._leave_at_once(EX_OK if self._outbox.broken and self._watchdog.turns else EX_SOFTWARE)
 
     # --- the end
 
@@ -337,13 +347,19 @@ class Worker:
         # `os._exit` runs no exit handlers; user code may have registered some. Those of multiprocessing wait for
         # its children, and had to wait for the end of these.
         exit_handlers = atexit._run_exitfuncs  # pyright: ignore[reportPrivateUsage, reportAttributeAccessIssue]
-        for step in (self._end_descendants, exit_handlers, self._end_descendants, self._end_captures, self._answer_all):
+        for step in (
+            self._end_descendants,
+            exit_handlers,
+            self._end_descendants,
+            self._end_captures,
+            self._answer_all,
+            lambda: self._end_telemetry(reason),
+        ):
             try:
                 step()
             except BaseException:
                 # Nothing that somebody's code did may keep the next step from what it owes.
                 _logger.exception("a step of the end failed")
-        self._end_telemetry(reason)
         self._exchanges.say_last({"type": "goodbye", "reason": reason})
         self._gone(status, FLUSH_SECONDS)
 

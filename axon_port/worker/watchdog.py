@@ -20,6 +20,12 @@ from typing import Final
 
 from axon_port.worker.last_resort import ExitTimer
 
+BLOCKED_SECONDS: Final = 1.0
+"""A loop that has not turned for so long is blocked. One that turns is busy."""
+
+BUSY_SECONDS: Final = 10.0
+"""How much longer than its deadline a busy loop may take: it is on its way to the end, with much to answer."""
+
 TICK_SECONDS: Final = 0.25
 """How often the parent process is looked at: noticed within a second."""
 
@@ -50,7 +56,8 @@ class Watchdog:
         self._on_expired = on_expired
         self._on_orphaned = on_orphaned
         self._parent = os.getppid()
-        self._deadline: float | None = None
+        self._deadline = math.inf
+        self._busy_deadline = math.inf
         self._changed = threading.Condition()
         self._last_beat = time.monotonic()
         self._last_resort = ExitTimer(status, cpu=False)
@@ -68,40 +75,47 @@ class Watchdog:
         return max(0, round((time.monotonic() - self._last_beat - BEAT_SECONDS) * 1000))
 
     @property
+    def turns(self) -> bool:
+        """Whether the loop turns, however late."""
+        return time.monotonic() - self._last_beat < BLOCKED_SECONDS
+
+    @property
     def remaining(self) -> float:
         """Seconds until the earliest deadline."""
         with self._changed:
-            return math.inf if self._deadline is None else self._deadline - time.monotonic()
+            return self._deadline - time.monotonic()
 
-    def expire_in(self, seconds: float) -> None:
-        """End the process after `seconds`, whatever the loop does. The earliest deadline counts."""
+    def expire_in(self, seconds: float, *, busy: float = BUSY_SECONDS) -> None:
+        """End the process after `seconds` where the loop is blocked, and `busy` later where it turns.
+
+        The earliest deadline counts.
+        """
         with self._changed:
             deadline = time.monotonic() + seconds
-            if self._deadline is not None and self._deadline <= deadline:
+            self._busy_deadline = min(self._busy_deadline, deadline + busy)
+            if self._deadline <= deadline:
                 return
             self._deadline = deadline
+            self._last_resort.arm(seconds + LAST_RESORT_SECONDS)
             self._changed.notify_all()
-        self._last_resort.arm(seconds + LAST_RESORT_SECONDS)
 
     def leave_in(self, seconds: float) -> None:
         """The loop has met its deadline: from now on this one counts, for what the parent has still to read."""
         with self._changed:
-            self._deadline = time.monotonic() + seconds
+            self._deadline = self._busy_deadline = time.monotonic() + seconds
+            self._last_resort.arm(seconds + LAST_RESORT_SECONDS)
             self._changed.notify_all()
-        self._last_resort.arm(seconds + LAST_RESORT_SECONDS)
 
     def _watch(self) -> None:
         orphaned = False
         while True:
             with self._changed:
-                remaining = None if self._deadline is None else self._deadline - time.monotonic()
-                if remaining is None or remaining > 0:
-                    self._changed.wait(TICK_SECONDS if remaining is None else min(TICK_SECONDS, remaining))
-                    expired = False
-                else:
-                    expired = True
-            if expired:
-                self._last_resort.arm(LAST_RESORT_SECONDS)
+                if self._deadline <= time.monotonic():
+                    self._last_resort.arm(LAST_RESORT_SECONDS)
+                left = (self._busy_deadline if self.turns else self._deadline) - time.monotonic()
+                if left > 0:
+                    self._changed.wait(min(TICK_SECONDS, left))
+            if left <= 0:
                 sys.setswitchinterval(URGENT_SWITCH_SECONDS)
                 self._on_expired()
                 return

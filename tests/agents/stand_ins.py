@@ -162,8 +162,8 @@ class Desk:
     def begin_answer(self) -> None:
         """Nothing of an answer is heard here."""
 
-    def out_of_credit(self) -> bool:
-        return False
+    def held_until(self) -> float:
+        return 0.0
 
     def answer_sent(self) -> bool:
         return False

@@ -51,7 +51,7 @@ class Ear:
     def __init__(self, *, streaming: bool = True) -> None:
         self.streaming = streaming
         self.sent = False
-        self.out_of_credit = False
+        self.held_until = 0.0
         self.tells = True
         self.answers = 0
         self.retries = 0
@@ -361,13 +361,14 @@ def test_a_model_that_falls_silent_is_given_up_and_its_stream_closed() -> None:
     assert model.closed == 1
 
 
-@pytest.mark.parametrize(("pause", "out_of_credit", "ends"), [(0.9, False, True), (1.1, False, False), (9, True, True)])
-def test_each_delta_begins_the_silence_anew_and_without_credit_there_is_none(
-    pause: float, out_of_credit: bool, ends: bool
+@pytest.mark.parametrize(
+    ("pause", "held", "ends"), [(0.9, 0.0, True), (1.1, 0.0, False), (9, 8.1, True), (9, 7.9, False)]
+)
+def test_each_delta_begins_the_silence_anew_and_so_does_credit_that_comes(
+    pause: float, held: float, ends: bool
 ) -> None:
-    """clause: MODEL-IDLE"""
+    """Of each pause the parent wanted to hear nothing for so long. clause: MODEL-IDLE"""
     idle, tap = 1000.0, Ear()
-    tap.out_of_credit = out_of_credit
 
     async def main() -> ModelResponse:
         loop = asyncio.get_running_loop()
@@ -375,6 +376,7 @@ def test_each_delta_begins_the_silence_anew_and_without_credit_there_is_none(
 
         async def passes() -> None:
             nonlocal passed
+            tap.held_until = loop.time() + held * idle
             passed += pause * idle
             # Whatever is due by now is done before the next delta.
             for _ in range(3):

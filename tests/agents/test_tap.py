@@ -33,8 +33,8 @@ class Counter(Desk):
     def begin_answer(self) -> None:
         self._sent = False
 
-    def out_of_credit(self) -> bool:
-        return False
+    def held_until(self) -> float:
+        return 0.0
 
     def answer_sent(self) -> bool:
         return self._sent

@@ -11,7 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from axon_port.client import Launch, ProtocolViolation, Restarts, Worker, WorkerGone, WorkerNotStarted
+from axon_port.client import (
+    DeferredCall,
+    Launch,
+    ProtocolViolation,
+    Restarts,
+    RunResult,
+    Worker,
+    WorkerGone,
+    WorkerNotStarted,
+    errors,
+)
 from axon_port.client import port as port_module
 from axon_port.client import worker as worker_module
 from tests.kit import processes
@@ -309,6 +319,82 @@ async def test_a_worker_that_keeps_dying_is_given_up(tmp_path: Path) -> None:
             with pytest.raises(WorkerGone, match="has gone with exit status 1"):
                 await worker.run("a", "live")
     assert path.read_text() == "3"
+
+
+@on_a_loop
+async def test_a_stream_that_two_wait_for_during_a_restart_is_sent_once(tmp_path: Path) -> None:
+    path = tmp_path / "lives"
+    path.write_text("")
+    async with peer(LIVES % {"path": str(path)}, restarts=AT_ONCE) as worker:
+        with pytest.raises(WorkerGone):
+            await worker.run("a", "die")
+        stream = worker.stream("a", "live")
+        first, second = await asyncio.gather(stream.result(), stream.result())
+        assert first.output == second.output == 1
+        assert (await worker.run("a", "live")).output == 1
+
+
+STREAM_UNTIL_CANCELLED = """
+    elif command["type"] == "stream":
+        pass
+    elif command["type"] == "cancel":
+        say(type="error", id=command["target"], error_type="Cancelled", message="it was", retryable=False)
+        result(command, {"cancelled": True})
+    elif command["type"] == "shutdown":
+"""
+
+
+@on_a_loop
+async def test_a_stream_that_was_cancelled_during_a_restart_does_not_go_on(tmp_path: Path) -> None:
+    path = tmp_path / "lives"
+    path.write_text("")
+    body = LIVES.replace('    elif command["type"] == "shutdown":\n', STREAM_UNTIL_CANCELLED[1:])
+    async with peer(body % {"path": str(path)}, restarts=AT_ONCE) as worker:
+        with pytest.raises(WorkerGone):
+            await worker.run("a", "die")
+        stream = worker.stream("a", "live")
+        waiting = asyncio.create_task(stream.result())
+        await asyncio.sleep(0)
+        assert await stream.cancel() is True
+        with pytest.raises(errors.Cancelled):
+            await waiting
+        assert await stream.cancel() is False
+
+
+ENDED_LEG = """
+def end(run, status):
+    calls = [{"call_id": "c", "name": "ship", "args": {}}]
+    say(type="result", id=run["id"], result=None, agent_id="a", run_id="r", status=status, usage={}, duration_ms=0,
+        messages=[], deferred={"calls": calls})
+
+ready()
+"""
+
+
+@on_a_loop
+async def test_a_leg_that_has_ended_and_is_cancelled_then_is_not_carried_on() -> None:
+    asked: list[DeferredCall] = []
+    async with peer(ENDED_LEG + "end(hear(), 'deferred'); serve()") as worker:
+        run = await worker.start("a", "go", on_deferred=asked.append)
+        await worker.ping()
+        assert await run.cancel() is True
+        with pytest.raises(errors.Cancelled):
+            await run.result()
+        assert asked == []
+
+
+@pytest.mark.parametrize(("status", "cancelled"), [("deferred", True), ("complete", False)])
+@on_a_loop
+async def test_a_leg_that_ends_while_it_is_cancelled_is_not_carried_on(status: str, cancelled: bool) -> None:
+    asked: list[DeferredCall] = []
+    body = f"run, cancel = hear(), hear(); end(run, {status!r}); time.sleep(0.05)"
+    async with peer(f"{ENDED_LEG}{body}; result(cancel, {{'cancelled': False}}); serve()") as worker:
+        run = await worker.start("a", "go", on_deferred=asked.append)
+        waiting = asyncio.create_task(run.result())
+        assert await run.cancel() is cancelled
+        (end,) = await asyncio.gather(waiting, return_exceptions=True)
+        assert isinstance(end, errors.Cancelled if cancelled else RunResult)
+        assert asked == []
 
 
 CALL_AND_DIE = """

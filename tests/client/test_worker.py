@@ -74,6 +74,12 @@ async def until(worker: Worker, inflight: int) -> None:
         pass
 
 
+async def commands(worker: Worker) -> tuple[int, int]:
+    """How many runs and streams the worker was given."""
+    counts = (await worker.stats())["commands"]
+    return counts["run"], counts["stream"]
+
+
 # --- runs and tools
 
 
@@ -513,6 +519,76 @@ def test_a_callback_that_fails_is_the_caller_s_own_error(on: On) -> None:
         await deferring(worker)
         with pytest.raises(ZeroDivisionError):
             await worker.run("clerk", "ship them", on_deferred=fails)
+
+    on(talk)
+
+
+def test_a_deferred_run_that_two_wait_for_is_carried_on_once(on: On) -> None:
+    asked: list[DeferredCall] = []
+
+    async def talk(worker: Worker) -> None:
+        async def shipped(call: DeferredCall) -> str:
+            asked.append(call)
+            await worker.create_agent("clerk", model=script({"text": "both are there"}), replace=True)
+            return "shipped"
+
+        await deferring(worker, on_deferred=shipped)
+        stream = worker.stream("clerk", "ship them")
+        first, second = await asyncio.gather(stream.result(), stream.result())
+        assert first is second
+        assert (first.output, first.usage["requests"], len(asked)) == ("both are there", 2, 2)
+
+    on(talk)
+
+
+@pytest.mark.parametrize("how", ["run", "stream", "a stream that is left"])
+def test_what_is_cancelled_while_its_callback_is_asked_is_not_carried_on(on: On, how: str) -> None:
+    async def talk(worker: Worker) -> None:
+        asked, answered = asyncio.Event(), asyncio.Event()
+
+        async def shipped(_: DeferredCall) -> str:
+            asked.set()
+            await answered.wait()
+            return "shipped"
+
+        await deferring(worker, on_deferred=shipped)
+        run = await (
+            worker.start("clerk", "ship them") if how == "run" else worker.stream("clerk", "ship them").start()
+        )
+        before = await commands(worker)
+        waiting = asyncio.create_task(run.result())
+        await asked.wait()
+        if how == "a stream that is left":
+            run.abandon()
+        else:
+            assert await run.enqueue("and quickly") is False
+            assert await run.cancel() is True
+        answered.set()
+        for waits in (waiting, run.result()):
+            with pytest.raises(errors.Cancelled) as caught:
+                await waits
+            assert caught.value.agent_id == "clerk"
+            assert (caught.value.usage or {})["requests"] == 1
+            assert len(parts(caught.value.messages or [], "tool-call")) == 2
+        assert await run.cancel() is False
+        assert await commands(worker) == before
+
+    on(talk)
+
+
+def test_a_stream_that_was_cancelled_does_not_begin(on: On) -> None:
+    async def talk(worker: Worker) -> None:
+        await worker.create_agent("poet", model=POEM, replace=True)
+        before = await commands(worker)
+        stream = worker.stream("poet", "a poem")
+        assert await stream.cancel() is True
+        with pytest.raises(errors.Cancelled) as caught:
+            await anext(stream)
+        with pytest.raises(errors.Cancelled):
+            await stream.result()
+        assert (caught.value.usage, caught.value.messages) == (None, None)
+        assert await stream.cancel() is False
+        assert await commands(worker) == before
 
     on(talk)
 

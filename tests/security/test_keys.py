@@ -229,6 +229,21 @@ def test_what_a_thread_logs_outside_of_its_run_holds_no_key(worker: Worker) -> N
     succeeded(worker.terminal(run))
 
 
+def test_a_key_of_several_lines_is_printed_without_any(folder: Path) -> None:
+    """In a worker of its own: the lines come one by one. clause: SEC-KEYS, LOG-LINES"""
+    lines = ["MIIEcanaryIBADANBgkqhkiG9w0BAQEFAASC", "Q29uZmlkZW50aWFsLXNlY3JldC1saW5l"]
+    key = "\n".join(["-----BEGIN KEY-----", *lines, "-----END KEY-----", ""])
+    env = {"DEPLOY_PRIVATE_KEY": key}
+    options = ("--allow-import", "leaky", "--log-level", "debug")
+    with Worker(*options, env=env, pythonpath=[folder, REPOSITORY]) as own:
+        agent = own.agent([calls("tell", text=f"{key}that was all"), {"text": key}], tools=[tool("tell")])
+        assert succeeded(own.run(agent))["result"] == "[redacted]"
+        own.wait_for_log(lambda log: log["logger"] == "stdout" and log["message"].startswith("that was all"))
+        written = json.dumps(own.frames)
+    assert "-----BEGIN KEY-----" in written
+    assert [line for line in lines if line in written] == []
+
+
 def test_deps_and_templates_hold_no_key(worker: Worker) -> None:
     """clause: SEC-KEYS, TPL-VALUE"""
     fields = {"instructions": "Say {{key}}", "system_prompt": "Never say {{key}}", "tools": [tool("from_deps")]}
@@ -342,6 +357,14 @@ def test_a_provider_that_repeats_the_key_does_not_bring_it_back(
 
 
 # ---------------------------------------------------------------- what stays
+
+
+def test_what_only_begins_like_a_key_is_told_in_chunks_as_in_the_result(worker: Worker) -> None:
+    """Where nothing was cut. clause: SEC-KEYS"""
+    pieces = [f"Set it to {FRAME_KEY[:9]}…", " (your key); it was ", f"{FRAME_KEY[:9]}… (2024)."]
+    agent = worker.agent([{"text": "".join(pieces), "chunks": pieces}])
+    frames = worker.collect(worker.start_stream(agent))
+    assert "".join(texts(frames)) == succeeded(frames[-1])["result"] == "".join(pieces)
 
 
 def test_ids_and_names_that_equal_a_key_stay_as_they_are() -> None:

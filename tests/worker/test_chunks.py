@@ -330,6 +330,38 @@ def test_the_halves_of_a_key_in_two_deltas_are_told_as_none(kind: str, at: int) 
     assert not queue
 
 
+@pytest.mark.parametrize("credit", [None, 0])
+def test_the_halves_of_a_key_on_both_sides_of_another_kind_are_told_as_none(credit: int | None) -> None:
+    """clause: SEC-KEYS"""
+    queue, said = with_key(credit), list[Chunk]()
+    for kind, delta in (
+        ("text", f"a {KEY[:5]}"),
+        ("thinking", f"b {KEY[:3]}"),
+        ("text", KEY[5:7]),
+        ("thinking", KEY[3:]),
+        ("text", f"{KEY[7:]} c"),
+    ):
+        queue.add(kind, 1, delta)
+        said += queue.ready()
+    queue.grant(100)
+    queue.close_text()
+    said += queue.ready()
+    joined = {kind: "".join(chunk.data for chunk in said if chunk.kind == kind) for kind in ("text", "thinking")}
+    assert joined == {"text": "a [redacted] c", "thinking": "b [redacted]"}
+    assert not queue
+
+
+def test_what_begins_like_a_key_before_another_kind_leaves_at_the_end_of_the_answer() -> None:
+    """clause: SEC-KEYS, STREAM-TEXT"""
+    queue = with_key()
+    queue.begin_answer()
+    queue.add("text", 1, f"a {KEY[:5]}")
+    queue.add("thinking", 1, "b")
+    assert data(queue) == ["a ", "b"]
+    queue.begin_answer()
+    assert data(queue) == [KEY[:5]]
+
+
 def test_a_key_that_comes_letter_by_letter_is_told_as_none() -> None:
     """clause: SEC-KEYS"""
     queue = with_key()

@@ -33,6 +33,9 @@ class Ear:
     def ended(self, *, truncated: bool) -> None:
         self.events.put(("ended", truncated))
 
+    def ending(self) -> None:
+        self.events.put("ending")
+
     def listener_gone(self) -> None:
         self.events.put("gone")
 
@@ -56,8 +59,8 @@ def reading(read_fd: int | None) -> Generator[tuple[Reader, Ear, Ends]]:
         try:
             yield reader, ear, output
         finally:
-            reader.stop()
-            reader._thread.join(SECONDS)  # pyright: ignore[reportPrivateUsage]
+            # The thread goes on: it hears signals until the process ends.
+            reader.leave_input()
 
 
 def test_frames_are_heard_in_order_however_they_are_written() -> None:
@@ -176,15 +179,18 @@ def test_being_told_to_go_on_twice_is_once_enough() -> None:
             reader.resume()
 
 
-def test_the_end_of_the_input_is_heard_after_a_rest() -> None:
+def test_the_end_of_the_input_is_seen_during_a_rest_and_heard_after_it() -> None:
+    """clause: LIFE-EOF"""
     with pipe() as ends, reading(ends.read_fd) as (reader, ear, _):
         ear.willing = False
         os.write(ends.write_fd, encode_frame(b"x"))
         assert ear.next() == b"x"
+        os.write(ends.write_fd, encode_frame(b"y"))
         ends.close_write()
+        assert ear.next() == "ending"
         ear.willing = True
         reader.resume()
-        assert ear.next() == ("ended", False)
+        assert [ear.next(), ear.next()] == [b"y", ("ended", False)]
 
 
 def test_a_closed_output_is_noticed_without_writing_to_it() -> None:
@@ -223,13 +229,22 @@ def test_a_frame_too_long_and_lost_framing_are_heard_as_such() -> None:
         assert ear.next() == ("ended", False)
 
 
-def test_a_reader_that_was_stopped_reads_no_more() -> None:
-    with pipe() as ends, reading(ends.read_fd) as (reader, ear, _):
-        reader.stop()
-        reader._thread.join(SECONDS)  # pyright: ignore[reportPrivateUsage]
+@pytest.mark.parametrize("willing", [True, False])
+def test_a_reader_that_left_its_input_hears_all_the_rest(willing: bool) -> None:
+    """clause: LIFE-SIGNAL, LIFE-STDOUT"""
+    with pipe() as ends, reading(ends.read_fd) as (reader, ear, output):
+        ear.willing = willing
+        os.write(ends.write_fd, encode_frame(b"before"))
+        assert ear.next() == b"before"
+        reader.leave_input()
+        os.write(reader.signal_fd, bytes([1]))
+        assert ear.next() == ("signal", 1)
         os.write(ends.write_fd, encode_frame(b"x"))
-        assert ear.events.empty()
+        os.write(reader.signal_fd, bytes([2]))
+        assert ear.next() == ("signal", 2)
         assert ends.read_payload() == b"x"
+        output.close_read()
+        assert ear.next() == "gone"
 
 
 def test_an_input_that_fails_has_ended() -> None:
@@ -252,9 +267,10 @@ def test_a_reader_that_fails_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
         raise RuntimeError("on purpose")
 
     monkeypatch.setattr(Ear, "heard", fails)
-    with pipe() as ends, reading(ends.read_fd) as (_, ear, _output):
+    with pipe() as ends, reading(ends.read_fd) as (reader, ear, _):
         os.write(ends.write_fd, encode_frame(b"x"))
         assert ear.next() == "deaf"
+        reader._thread.join(SECONDS)  # pyright: ignore[reportPrivateUsage]
 
 
 def test_bytes_that_there_is_no_memory_for_wait(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -178,6 +178,44 @@ def test_of_a_key_that_was_cut_nothing_is_left_wherever_the_text_was_put(kept: i
     assert framed(knowing(KEY), {"type": "error", "id": 1, "message": text})["message"] == redacted
 
 
+@pytest.mark.parametrize("mark", range(1, len("… (17 more characters)")))
+def test_of_a_key_that_was_cut_nothing_is_left_where_the_mark_was_cut_too(mark: int) -> None:
+    """clause: SEC-KEYS"""
+    once = shortened(f"no: {KEY} is wrong", 12)
+    text = shortened(once, 12 + mark)
+    assert knowing(KEY).text(text) == text.replace(KEY[:8], REPLACEMENT)
+
+
+@pytest.mark.parametrize("text", [f"set {KEY[:9]}… (your key)", f"{KEY[:9]}… (2024), {KEY[:5]}…", f"{KEY[:9]}… (3)"])
+def test_three_dots_of_anybody_s_are_no_cut(text: str) -> None:
+    """However it is told: in pieces, whole, or beside what was cut. clause: SEC-KEYS"""
+    redactor = knowing(KEY)
+    beside = f" and {shortened(f'x: {KEY}', 3)}"
+    assert redactor.text(text) == text
+    assert redactor.text(text + "." * 32 + beside) == text + "." * 32 + beside
+    for at in range(len(text)):
+        assert redactor.text(text[:at]) + redactor.text(text[at:]) == text
+    frame = {"type": "result", "id": 1, "run_id": "r", "result": text}
+    assert framed(redactor, frame) == frame
+
+
+BEGIN, END = "-----BEGIN KEY-----", "-----END KEY-----"
+LINES = ["MIIEvgIBADANBgkqhkiG9w0BAQEFAASC", '  "private": "Q29uZmlkZW50aWFs"', "a quarter"]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_key_of_several_lines_is_taken_out_line_by_line(end: str) -> None:
+    """clause: SEC-KEYS"""
+    key = end.join([BEGIN, *LINES, "short=", END, ""])
+    redactor = knowing(key)
+    for line in LINES:
+        redacted = line.replace(line.strip(), REPLACEMENT)
+        assert redactor.text(line) == redacted
+        assert framed(redactor, {"type": "log", "message": line})["message"] == redacted
+    assert redactor.text(f"<{key}>") == f"<{REPLACEMENT}>"
+    assert redactor.text("\n".join([BEGIN, "short=", "------------", END])) == f"{BEGIN}\nshort=\n------------\n{END}"
+
+
 def test_a_key_of_the_environment_that_is_no_unicode_is_taken_out() -> None:
     """clause: SEC-KEYS"""
     key = "\udcff-0123456789"

@@ -75,7 +75,7 @@ def watching(on_expired: Callable[[], None], on_orphaned: Callable[[], None], dr
 
 def ended(watchdog: Watchdog, before: set[threading.Thread]) -> None:
     """Let its thread end."""
-    watchdog.expire_in(-1)
+    watchdog.expire_in(-1, busy=0)
     for thread in set(threading.enumerate()) - before:
         if thread.name == "axon-port watchdog":
             thread.join(SECONDS)
@@ -114,6 +114,25 @@ def test_a_deadline_that_passes_is_told_once(seconds: float) -> None:
     waited(expired)
     ended(watchdog, before)
     assert count == [1]
+
+
+@pytest.mark.parametrize("then", ["it is blocked", "it takes too long"])
+def test_a_loop_that_turns_is_given_more_time(monkeypatch: pytest.MonkeyPatch, parent: list[int], then: str) -> None:
+    """clause: LIFE-WATCHDOG"""
+    clock, expired, orphaned = Clock(), threading.Event(), threading.Event()
+    monkeypatch.setattr(watchdogs, "time", clock)
+    watchdog = watching(expired.set, orphaned.set)
+    watchdog.beat()
+    watchdog.expire_in(0.5)
+    clock.now += 0.9
+    # It has been round at least once when it has noticed that the parent is another.
+    parent[0] = 1
+    waited(orphaned)
+    assert not expired.is_set()
+    clock.now += watchdogs.BLOCKED_SECONDS if then == "it is blocked" else watchdogs.BUSY_SECONDS
+    if then == "it takes too long":
+        watchdog.beat()
+    waited(expired)
 
 
 def test_the_earliest_deadline_counts() -> None:
