@@ -70,8 +70,23 @@ defmodule AxonPort.Conversation do
 
   @for_a_turn [:model, :output, :traceparent]
 
+  defmodule Given do
+    @moduledoc """
+    Options of a conversation on their way through a supervisor. Its reports show what its children are started with, and
+    here that may be keys.
+    """
+
+    @derive {Inspect, only: []}
+    @enforce_keys [:options]
+    defstruct [:options]
+
+    @type t :: %__MODULE__{options: keyword}
+  end
+
   @doc "Starts a conversation. Raises `ArgumentError` on options that are none, and on a text that is none of ours."
-  @spec start_link(keyword) :: GenServer.on_start()
+  @spec start_link(keyword | Given.t()) :: GenServer.on_start()
+  def start_link(%Given{options: options}), do: start_link(options)
+
   def start_link(options) do
     {name, options} = Keyword.pop(options, :name)
     server = Server.new(options)
@@ -82,7 +97,7 @@ defmodule AxonPort.Conversation do
   @doc """
   Starts a conversation beside the workers of an `AxonPort.Supervisor`, which are its `:server`.
 
-  One that crashes is not begun again by itself: start it anew with what it had saved.
+  One that crashes is not begun again by itself: start it anew with what it had saved. Raises as `start_link/1` does.
   """
   @spec start(atom, keyword) :: DynamicSupervisor.on_start_child()
   def start(name, options) do
@@ -93,9 +108,12 @@ defmodule AxonPort.Conversation do
   @doc false
   @spec child_spec(keyword) :: Supervisor.child_spec()
   def child_spec(options) do
+    # Looked at here, so that nonsense is found out by whoever gives it, and not by a supervisor.
+    options |> Keyword.delete(:name) |> Server.new()
     # Begun again without its history, it would not be the same conversation.
     restart = if is_function(options[:stored]), do: :transient, else: :temporary
-    %{id: options[:name] || __MODULE__, start: {__MODULE__, :start_link, [options]}, restart: restart}
+    start = {__MODULE__, :start_link, [%Given{options: options}]}
+    %{id: options[:name] || __MODULE__, start: start, restart: restart}
   end
 
   @doc """
@@ -149,7 +167,12 @@ defmodule AxonPort.Conversation do
   @spec usage(t) :: %{String.t() => number} | {:error, Error.t()}
   def usage(conversation), do: call(conversation, :usage)
 
-  @doc "Ends the turn under way: its error is `:cancelled`. False where there is none."
+  @doc """
+  Ends the turn under way, and waits until it has ended: true where its error is `:cancelled`.
+
+  False where there was none, and where the run that was under way had just come to an end of its own: with that the turn
+  ends, whatever it is.
+  """
   @spec cancel(t) :: boolean | {:error, Error.t()}
   def cancel(conversation), do: call(conversation, :cancel)
 

@@ -17,6 +17,9 @@ defmodule AxonPort.Pool do
 
   @ready_timeout 30_000
 
+  # Between two looks whether a pool is there again.
+  @restart_ms 20
+
   @typedoc "A row of the table: a worker, the counter of its load, and how much it carries."
   @type row :: {worker :: pid, load :: :atomics.atomics_ref(), limit :: pos_integer}
 
@@ -50,12 +53,12 @@ defmodule AxonPort.Pool do
 
   @doc """
   The least loaded worker, counted in, other than those that were tried. Where none is ready it waits for one, up to
-  `:ready_timeout` and no longer than `patience`, in milliseconds.
+  `:ready_timeout` and no longer than `patience`, in milliseconds; before that for the pool, if it is being restarted.
   """
   @spec pick(atom, [pid], non_neg_integer) :: {:ok, pid} | {:error, Error.t()}
   def pick(name, tried \\ [], patience \\ Milliseconds.longest()) do
     case choose(name, tried) do
-      {:error, %Error{reason: :not_ready}} when patience > 0 -> await(name, tried, patience)
+      {:error, %Error{reason: :not_ready}} when patience > 0 -> await(name, tried, now() + patience)
       chosen_full_or_none -> chosen_full_or_none
     end
   end
@@ -82,14 +85,37 @@ defmodule AxonPort.Pool do
     {:ok, worker}
   end
 
-  defp await(name, tried, patience) do
-    case GenServer.call(name, {:await, tried, patience}, :infinity) do
+  defp await(name, tried, until) do
+    case ask_to_wait(name, tried, left(until)) do
       :ready -> choose(name, tried)
       :not_ready -> {:error, Error.new(:not_ready)}
+      :gone -> await_restart(name, tried, until)
     end
-  catch
-    :exit, _gone -> {:error, Error.new(:not_ready, "there is no pool #{inspect(name)}")}
   end
+
+  defp ask_to_wait(name, tried, patience) do
+    GenServer.call(name, {:await, tried, patience}, :infinity)
+  catch
+    :exit, _gone -> :gone
+  end
+
+  # As long as its tables are there, it will be: once its workers have drained. Nobody sends a message then.
+  defp await_restart(name, tried, until) do
+    cond do
+      not exists?(name) ->
+        {:error, Error.new(:not_ready, "there is no pool #{inspect(name)}")}
+
+      left(until) == 0 ->
+        {:error, Error.new(:not_ready)}
+
+      true ->
+        Process.sleep(min(@restart_ms, left(until)))
+        await(name, tried, until)
+    end
+  end
+
+  defp now, do: System.monotonic_time(:millisecond)
+  defp left(until), do: max(until - now(), 0)
 
   @doc "A worker of a pool that may be on another node, chosen there."
   @spec choose_at(pid, [pid], timeout) :: {:ok, pid} | {:error, Error.t()}

@@ -3,7 +3,10 @@ defmodule AxonPort.Relay do
   The process between a worker and somebody who wants messages (`AxonPort.run/4`).
 
   It keeps one promise: one terminal message, `{:axon_port, ref, {:result, _}}` or `{:axon_port, ref, {:error, _}}`,
-  even where the process that owns the worker is killed. It ends with that message, or with its owner.
+  even where the process that owns the worker is killed. It ends with that message, or with its owner, or with whoever
+  opens it if that is before it was handed over: then nobody would know of its run.
+
+  To the worker it is the owner of the run, so that the run is cancelled wherever it ends.
   """
 
   alias AxonPort.{Error, Request, Result, Worker}
@@ -13,7 +16,7 @@ defmodule AxonPort.Relay do
   def open(worker, %Request{ref: ref} = request) do
     relay = start(request)
 
-    case Worker.open(worker, request, relay) do
+    case Worker.open(worker, %{request | owner: relay}, relay) do
       {:ok, opened} ->
         send(relay, {ref, worker})
         {:ok, opened}
@@ -26,23 +29,27 @@ defmodule AxonPort.Relay do
 
   # It waits to be told of the worker.
   defp start(%Request{owner: owner, ref: ref, output: output}) do
+    opener = self()
+
     {:ok, relay} =
       Task.start(fn ->
-        owner_monitor = Process.monitor(owner)
-
-        receive do
-          {^ref, worker} ->
-            relay(%{owner: owner, owner_monitor: owner_monitor, ref: ref, output: output}, worker)
-
-          {:DOWN, ^owner_monitor, :process, _pid, _reason} ->
-            :ok
-        end
+        state = %{owner: owner, owner_monitor: Process.monitor(owner), ref: ref, output: output}
+        handed_over(state, Process.monitor(opener))
       end)
 
     relay
   end
 
-  defp relay(state, worker), do: pass_on(Map.put(state, :worker_monitor, Process.monitor(worker)))
+  defp handed_over(%{ref: ref, owner_monitor: owner_monitor} = state, opener_monitor) do
+    receive do
+      {^ref, worker} ->
+        Process.demonitor(opener_monitor, [:flush])
+        pass_on(Map.put(state, :worker_monitor, Process.monitor(worker)))
+
+      {:DOWN, monitor, :process, _pid, _reason} when monitor in [owner_monitor, opener_monitor] ->
+        :ok
+    end
+  end
 
   defp pass_on(%{ref: ref, owner_monitor: owner_monitor, worker_monitor: worker_monitor} = state) do
     receive do

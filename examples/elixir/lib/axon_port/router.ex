@@ -8,10 +8,13 @@ defmodule AxonPort.Router do
 
   alias AxonPort.{Backoff, Cluster, Error, Pool, Request, Worker}
 
-  defguardp is_server(term)
-            when is_pid(term) or is_atom(term) or
-                   (is_tuple(term) and tuple_size(term) == 2 and is_atom(elem(term, 0))) or
-                   (is_tuple(term) and tuple_size(term) == 3 and elem(term, 0) == :via)
+  @doc "Whether this can be a server, there or not: a process, its name here or on a node, or a cluster's pools."
+  @spec server?(term) :: boolean
+  def server?(term) when is_pid(term) or is_atom(term), do: true
+  def server?({:global, _name}), do: true
+  def server?({name, node}) when is_atom(name) and is_atom(node), do: true
+  def server?({:via, module, _name}) when is_atom(module), do: true
+  def server?(_other), do: false
 
   @doc """
   Sends a request and waits for its outcome, in up to `attempts` attempts. None begins when the time of the request is
@@ -40,9 +43,9 @@ defmodule AxonPort.Router do
   defp pause(%Error{retry_after_ms: ms}, _number) when is_integer(ms), do: ms
   defp pause(_error, number), do: Backoff.delay(%Backoff{}, number)
 
-  @doc "Opens a request at a worker that takes it, by a function as `AxonPort.Relay.open/2`."
-  @spec open(AxonPort.server(), Request.t(), opener) :: {:ok, Worker.opened()} | {:error, Error.t()}
-        when opener: (Worker.server(), Request.t() -> {:ok, Worker.opened()} | {:error, Error.t()})
+  @doc "Gives a request to a worker that takes it, by a function as `AxonPort.Relay.open/2`, whose answer this has."
+  @spec open(AxonPort.server(), Request.t(), opener) :: {:ok, answer} | {:error, Error.t()}
+        when opener: (Worker.server(), Request.t() -> {:ok, answer} | {:error, Error.t()}), answer: term
   def open(server, request, opener), do: placed(server, known(server, request), until(request), opener)
 
   defp until(%Request{timeout: timeout}), do: System.monotonic_time(:millisecond) + timeout
@@ -87,8 +90,9 @@ defmodule AxonPort.Router do
     end
   end
 
-  defp named(server) when is_server(server), do: server
-  defp named(term), do: raise(ArgumentError, "#{inspect(term)} is no server: see AxonPort")
+  defp named(term) do
+    if server?(term), do: term, else: raise(ArgumentError, "#{inspect(term)} is no server: see AxonPort")
+  end
 
   defp pooled?({:cluster, _name}), do: true
   defp pooled?(server), do: Pool.exists?(server)

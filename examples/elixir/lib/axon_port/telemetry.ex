@@ -25,6 +25,8 @@ defmodule AxonPort.Telemetry do
   has outlived it, so they have to be quick; one that raises is detached, and an error is logged.
   """
 
+  alias AxonPort.Stacktrace
+
   require Logger
 
   @compile {:no_warn_undefined, :telemetry}
@@ -92,9 +94,10 @@ defmodule AxonPort.Telemetry do
   catch
     kind, reason ->
       remove(id)
+      {reason, stacktrace} = Stacktrace.without_arguments(kind, reason, __STACKTRACE__)
 
       Logger.error(
-        "telemetry handler #{inspect(id)} is detached: " <> Exception.format(kind, reason, __STACKTRACE__)
+        "telemetry handler #{inspect(id)} is detached: " <> Exception.format(kind, reason, stacktrace)
       )
   end
 

@@ -37,8 +37,8 @@ defmodule AxonPort.Tool do
   | `{:error, message, details}` | the same, with details for whoever gets the error |
 
   A raise, a throw, an exit, and a return value that is none of these, end the run as `{:error, reason}` does, and the
-  log has the stacktrace. So does a call for which the tasks' supervisor has no task. A tool that outlasts its `timeout`
-  is killed, and the model is asked to try again.
+  log has the stacktrace, with no arguments in it. A call for which the tasks' supervisor has no task ends the run as
+  well. A tool that outlasts its `timeout` is killed, and the model is asked to try again.
 
   ## Fields
 

@@ -4,9 +4,14 @@ defmodule AxonPort.ConversationTest do
   import AxonPort.RealWorker
   import ExUnit.CaptureLog
 
-  alias AxonPort.{Conversation, Error, Result, Tool}
+  alias AxonPort.{Conversation, Error, Result, Tool, Worker}
 
   @patience AxonPort.RealWorker.patience()
+
+  defmodule Strict do
+    @moduledoc false
+    def save("never"), do: :ok
+  end
 
   # Stays, whatever happens to its one worker.
   @pool __MODULE__.Pool
@@ -491,6 +496,31 @@ defmodule AxonPort.ConversationTest do
       refute Conversation.cancel(conversation)
     end
 
+    test "does not end a run that has just ended of itself, and says so" do
+      worker = start_worker(misbehaving(:ends_before_its_cancel))
+      conversation = converse(worker, scripted("a", [%{text: "x"}]))
+      turn = asking(conversation, "one")
+      eventually(fn -> Worker.info(worker).inflight == 1 end, "it does not run")
+      assert Conversation.cancel(conversation) == false
+      assert {:ok, %Result{output: "done"}} = Task.await(turn, @patience)
+    end
+
+    test "is as true as what becomes of the turn, whenever it comes", %{worker: worker} do
+      conversation = converse(worker, scripted("close", [%{text: "x", delay_ms: 5}]), attempts: 1)
+
+      for n <- 1..30 do
+        turn = asking(conversation, "one")
+        # Somewhere about its end.
+        receive after: (n -> :ok)
+        cancelled = Conversation.cancel(conversation)
+
+        case Task.await(turn, @patience) do
+          {:ok, %Result{output: "x"}} -> refute cancelled
+          {:error, %Error{reason: :cancelled}} -> assert cancelled
+        end
+      end
+    end
+
     test "ends a wait for a worker" do
       pool = __MODULE__.EmptyPool
       AxonPort.Pool.prepare(pool)
@@ -499,7 +529,7 @@ defmodule AxonPort.ConversationTest do
       turn = asking(conversation, "one")
 
       eventually(
-        fn -> match?(%{doing: {:run, _task, _run}}, :sys.get_state(conversation)) end,
+        fn -> match?(%{doing: {:run, _errand}}, :sys.get_state(conversation)) end,
         "it does not run"
       )
 
@@ -598,6 +628,8 @@ defmodule AxonPort.ConversationTest do
     for {options, message} <- [
           {[agent: [id: "a", model: "test"]], ~r/:server/},
           {[server: :w], ~r/:agent/},
+          {[server: "nonsense", agent: [id: "a", model: "test"]], ~r/:server/},
+          {[server: {:cluster, "nonsense"}, agent: [id: "a", model: "test"]], ~r/:server/},
           {[server: :w, agent: [id: "a"]], ~r/neither/},
           {[server: :w, agent: [id: "a", model: "test"], attempts: 0], ~r/:attempts/},
           {[server: :w, agent: [id: "a", model: "test"], backoff: [base: 0]], ~r/backoff/},
@@ -606,8 +638,10 @@ defmodule AxonPort.ConversationTest do
           {[server: :w, agent: [id: "a", model: "test"], options: [timeout: "1"]], ~r/:timeout/}
         ] do
       test "#{inspect(options)} are none" do
-        assert_raise ArgumentError, unquote(Macro.escape(message)), fn ->
-          Conversation.start_link(unquote(Macro.escape(options)))
+        for start <- [&Conversation.start_link/1, &Conversation.child_spec/1] do
+          assert_raise ArgumentError, unquote(Macro.escape(message)), fn ->
+            start.(unquote(Macro.escape(options)))
+          end
         end
       end
     end
@@ -649,6 +683,7 @@ defmodule AxonPort.ConversationTest do
     ]
 
     {:ok, conversation} = Conversation.start_link(options)
+    refute inspect(:sys.get_state(conversation), limit: :infinity) =~ "secret"
 
     report =
       capture_log(fn ->
@@ -658,5 +693,41 @@ defmodule AxonPort.ConversationTest do
 
     assert report =~ "full"
     refute report =~ "secret"
+  end
+
+  test "nor does one about a function of its user's that takes no such text" do
+    Process.flag(:trap_exit, true)
+    options = [server: @pool, agent: scripted("a", [%{text: "secret"}]), options: [deps: %{token: "secret"}]]
+
+    {:ok, conversation} = Conversation.start_link([save: &Strict.save/1] ++ options)
+
+    report =
+      capture_log(fn ->
+        assert {:error, %Error{reason: :conversation_exited}} = Conversation.ask(conversation, "secret")
+        assert_receive {:EXIT, ^conversation, {_reason, [{Strict, :save, 1, _location} | _]}}, @patience
+      end)
+
+    assert report =~ "Strict.save/1"
+    refute report =~ "secret"
+
+    assert {:error, {_reason, [{Strict, :save, 1, _location} | _]}} =
+             Conversation.start_link([stored: fn -> Strict.save("secret") end] ++ options)
+  end
+
+  test "no report of a supervisor shows a key" do
+    model = %{name: "m", base_url: "http://127.0.0.1/v1", api_key: "sk-secret"}
+    agent = [id: "a", model: model, deps: %{token: "sk-secret"}]
+    options = [server: @pool, agent: agent, options: [deps: %{token: "sk-secret"}], stored: fn -> nil end]
+    refute inspect(Conversation.child_spec(options), limit: :infinity) =~ "secret"
+
+    supervisor =
+      start_supervised!(%{
+        id: :tree,
+        start: {Supervisor, :start_link, [[{Conversation, options}], [strategy: :one_for_one]]}
+      })
+
+    refute inspect(:sys.get_state(supervisor), limit: :infinity) =~ "secret"
+    {:ok, child} = :supervisor.get_childspec(supervisor, Conversation)
+    refute inspect(child, limit: :infinity) =~ "secret"
   end
 end

@@ -63,6 +63,27 @@ defmodule AxonPort.PoolTest do
     assert Task.await(waiting) == {:ok, self()}
   end
 
+  test "callers wait for a pool that is being restarted" do
+    name = unique_name()
+    Pool.prepare(name)
+    test = self()
+
+    waiting =
+      Task.async(fn ->
+        send(test, :asks)
+        Pool.pick(name)
+      end)
+
+    assert_receive :asks, @patience
+    eventually(fn -> waits?(waiting.pid) end, "it does not wait")
+    start_supervised!({Pool, name: name, ready_timeout: @patience})
+    Pool.join(name, self(), :atomics.new(1, []), 1)
+    assert Task.await(waiting, @patience) == {:ok, self()}
+  end
+
+  # Or is over, and has not waited.
+  defp waits?(pid), do: Process.info(pid, :status) in [{:status, :waiting}, nil]
+
   test "callers wait no longer than they have the patience to" do
     name = unique_name()
     Pool.prepare(name)
@@ -74,7 +95,7 @@ defmodule AxonPort.PoolTest do
     name = unique_name()
     Pool.prepare(name)
     assert Pool.exists?(name)
-    assert {:error, %Error{reason: :not_ready}} = AxonPort.ping(name)
+    assert {:error, %Error{reason: :not_ready}} = AxonPort.ping(name, timeout: 1)
     assert {:error, %Error{reason: :not_ready}} = AxonPort.set_log_level(name, :debug)
   end
 end

@@ -90,6 +90,28 @@ defmodule AxonPort.SupervisorTest do
     assert {:ok, %Result{output: "yes"}} = AxonPort.run_sync(pool, "kept", "go")
   end
 
+  test "whoever asks while the workers of a pool that was killed drain gets a worker after that" do
+    pool = start_pool(workers: 1, grace: @patience)
+    test = self()
+    tool = [name: "wait", run: fn _args -> send(test, {:tool, self()}) && receive(do: (:go -> {:ok, 1})) end]
+    last = scripted("last", [%{tool_calls: [%{name: "wait"}]}, %{text: "finished"}], tools: [tool])
+    {:ok, ref} = AxonPort.run(pool, last, "go")
+    assert_receive {:tool, tool}, @patience
+    {worker, _os_pid} = any_worker(pool)
+    Process.exit(Process.whereis(pool), :kill)
+    eventually(fn -> Worker.info(worker).state == :draining end, "it does not drain")
+
+    tell = fn _event, _, metadata, _ -> if metadata.worker == worker, do: send(test, metadata.reason) end
+    :ok = AxonPort.Telemetry.attach(pool, [[:axon_port, :run, :exception]], tell)
+    on_exit(fn -> AxonPort.Telemetry.detach(pool) end)
+    next = Task.async(fn -> AxonPort.run_sync(pool, scripted("next", [%{text: "here"}]), "go") end)
+    assert_receive :shutting_down, @patience
+
+    send(tool, :go)
+    assert_receive {:axon_port, ^ref, {:result, %Result{output: "finished"}}}, @patience
+    assert {:ok, %Result{output: "here"}} = Task.await(next, @patience)
+  end
+
   test "a worker that is full by what the pool has not counted is overloaded at once" do
     pool = start_pool(workers: 1, max_inflight: 1, ready_timeout: 3_600_000)
     {worker, _os_pid} = any_worker(pool)

@@ -149,6 +149,16 @@ defmodule AxonPort.TelemetryTest do
     assert {:error, :not_found} = Telemetry.detach(:bad)
   end
 
+  test "a handler without a clause for an event is detached, and its configuration is in no log", %{
+    worker: worker
+  } do
+    handler = fn _event, _measurements, %{never: _}, _config -> :ok end
+    :ok = Telemetry.attach(:strict, [[:axon_port, :run, :start]], handler, %{token: "secret"})
+    log = capture_log(fn -> AxonPort.run_sync(worker, script([%{text: "x"}]), "go") end)
+    assert log =~ ":strict" and log =~ "FunctionClauseError"
+    refute log =~ "secret"
+  end
+
   test "a handler is attached once", %{handler: handler} do
     assert {:error, :already_exists} = Telemetry.attach(handler, Telemetry.events(), fn _, _, _, _ -> :ok end)
   end

@@ -98,6 +98,48 @@ defmodule AxonPort.WorkerTest do
     assert_no_runs(worker)
   end
 
+  test "a caller that dies while it opens a run for somebody else leaves neither a relay nor the run" do
+    worker = start_worker()
+    {:ok, _} = AxonPort.create_agent(worker, scripted("endless", [%{text: "x", delay_ms: 3_600_000}]))
+    owner = start_supervised!({Agent, fn -> :lives_on end})
+    :sys.suspend(worker)
+
+    caller =
+      spawn(fn ->
+        receive do: (:go -> :ok)
+        AxonPort.run(worker, "endless", "go", owner: owner)
+      end)
+
+    :erlang.trace(caller, true, [:procs])
+    send(caller, :go)
+    assert_receive {:trace, ^caller, :spawn, relay, _function}, @patience
+    watched = Process.monitor(relay)
+    eventually(fn -> waiting_calls(worker) == 1 end, "the run was not asked for")
+
+    Process.exit(caller, :kill)
+    assert_receive {:DOWN, ^watched, :process, ^relay, :normal}, @patience
+    :sys.resume(worker)
+    assert_no_runs(worker)
+    assert Agent.get(owner, & &1) == :lives_on
+  end
+
+  test "somebody else for whom a run was opened gets its end, whatever becomes of the caller", %{
+    worker: worker
+  } do
+    {:ok, _} = AxonPort.create_agent(worker, scripted("gift", [%{text: "done"}]))
+    test = self()
+    ref = make_ref()
+    caller = spawn(fn -> {:ok, ^ref} = AxonPort.run(worker, "gift", "go", owner: test, ref: ref) end)
+    watched = Process.monitor(caller)
+    assert_receive {:DOWN, ^watched, :process, ^caller, :normal}, @patience
+    assert_receive {:axon_port, ^ref, {:result, %Result{output: "done"}}}, @patience
+  end
+
+  defp waiting_calls(worker) do
+    {:messages, messages} = Process.info(worker, :messages)
+    Enum.count(messages, &match?({:"$gen_call", _from, {:open, _request, _sink}}, &1))
+  end
+
   test "a run that takes too long ends with what it has", %{worker: worker} do
     # Once this is answered the worker has imported all it needs: nobody else's clock is to run out first.
     {:ok, _agents} = AxonPort.list_agents(worker, timeout: @patience)

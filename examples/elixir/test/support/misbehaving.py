@@ -112,6 +112,17 @@ def answers_twice() -> None:
     answer_all()
 
 
+def ends_before_its_cancel() -> None:
+    """The one run, of an agent that is created first, has ended of itself when its cancel comes."""
+    send(**READY)
+    send(type="result", id=receive()["id"], result={})
+    run = receive()["id"]
+    cancel = receive()["id"]
+    send(type="result", id=run, result="done", agent_id="a", status="complete", messages=[], usage={})
+    send(type="result", id=cancel, result={"cancelled": False})
+    answer_all()
+
+
 def stutters() -> None:
     """Gives each run its deps back, a few bytes at a time."""
     chance = random.Random(1)
@@ -156,7 +167,7 @@ def complains() -> None:
 
 WAYS: list[Callable[[], None]] = [
     *(exits_at_once, never_ready, other_protocol, no_json, no_event, dies_in_a_frame, text_on_stdout),
-    *(silent, deaf, answers_twice, goodbye_and_stays, late_loop, complains, stutters),
+    *(silent, deaf, answers_twice, goodbye_and_stays, late_loop, complains, stutters, ends_before_its_cancel),
 ]
 
 if __name__ == "__main__":

@@ -8,10 +8,14 @@ defmodule AxonPort.Conversation.Server do
 
   use GenServer
 
-  alias AxonPort.{Agent, Backoff, Error, Run, Tool}
-  alias AxonPort.Conversation.{Stored, Transcript, Turn}
+  alias AxonPort.{Agent, Backoff, Error, Router, Run, Stacktrace, Tool}
+  alias AxonPort.Conversation.{Errand, Stored, Transcript, Turn}
   alias AxonPort.Tool.Runner
 
+  # What was said is not for a report, and deps may hold keys.
+  @shown [:server, :agent, :attempts, :backoff, :max_waiting, :max_rounds]
+
+  @derive {Inspect, only: @shown}
   @enforce_keys [:server, :agent]
   defstruct [
     :server,
@@ -22,6 +26,7 @@ defmodule AxonPort.Conversation.Server do
     :turn,
     :from,
     :doing,
+    cancelling: [],
     options: %{},
     transcript: %Transcript{},
     waiting: :queue.new(),
@@ -32,8 +37,8 @@ defmodule AxonPort.Conversation.Server do
   ]
 
   @typedoc """
-  `turn`, `from` (who waits for it) and `doing` (what it waits for) are there while a turn is under way. `waiting` are the
-  requests for those after it.
+  `turn`, `from` (who waits for it), `doing` (what it waits for) and `cancelling` (who wants to know whether it was
+  cancelled) are there while a turn is under way. `waiting` are the requests for those after it.
   """
   @type t :: %__MODULE__{
           server: AxonPort.server(),
@@ -45,9 +50,10 @@ defmodule AxonPort.Conversation.Server do
           from: GenServer.from() | nil,
           doing:
             nil
-            | {:run, Task.t(), reference}
+            | {:run, Errand.t()}
             | {:wait, reference}
             | {:resolve, %{reference => {Task.t(), call_id :: String.t()}}},
+          cancelling: [GenServer.from()],
           options: Stored.options(),
           transcript: Transcript.t(),
           waiting: :queue.queue({request :: term, GenServer.from()}),
@@ -83,6 +89,7 @@ defmodule AxonPort.Conversation.Server do
     agent
   end
 
+  defp valid?(:server, server), do: Router.server?(server)
   defp valid?(:save, save), do: is_function(save, 1)
   defp valid?(:stored, stored), do: is_nil(stored) or is_binary(stored) or is_function(stored, 0)
   defp valid?(:attempts, n), do: is_integer(n) and n > 0
@@ -96,22 +103,23 @@ defmodule AxonPort.Conversation.Server do
 
   # A function is called in here, so that it is called anew when a supervisor starts the conversation again.
   @impl true
-  def init(%__MODULE__{stored: stored} = state) do
-    json = if is_function(stored), do: stored.()
-    state = if json, do: restore(state, json), else: state
+  def init(%__MODULE__{} = state) do
+    state = Stacktrace.call(fn -> begun(state) end)
     {:ok, tasks} = Task.Supervisor.start_link()
     {:ok, %{state | tasks: tasks}}
   end
 
-  # What was said is not for a crash report, and deps may hold keys.
+  defp begun(%{stored: stored} = state) when is_function(stored) do
+    if json = stored.(), do: restore(state, json), else: state
+  end
+
+  defp begun(state), do: state
+
   if {:format_status, 1} in GenServer.behaviour_info(:callbacks), do: @impl(true)
   @doc false
   def format_status(status) do
     status
-    |> Map.replace_lazy(
-      :state,
-      &Map.take(&1, [:server, :agent, :attempts, :backoff, :max_waiting, :max_rounds])
-    )
+    |> Map.replace_lazy(:state, &Map.take(&1, @shown))
     |> Map.replace(:message, :not_shown)
     |> Map.replace(:log, [])
   end
@@ -138,7 +146,11 @@ defmodule AxonPort.Conversation.Server do
   end
 
   def handle_call(:cancel, _from, %{turn: nil} = state), do: {:reply, false, state}
-  def handle_call(:cancel, _from, state), do: {:reply, true, cancel(state.doing, state)}
+
+  def handle_call(:cancel, from, state) do
+    {:noreply, cancel(state.doing, %{state | cancelling: [from | state.cancelling]})}
+  end
+
   def handle_call(:open_calls, _from, state), do: {:reply, Transcript.unanswered(state.transcript), state}
   def handle_call(:history, _from, state), do: {:reply, Transcript.history(state.transcript), state}
   def handle_call(:usage, _from, state), do: {:reply, state.transcript.usage, state}
@@ -147,19 +159,22 @@ defmodule AxonPort.Conversation.Server do
   # What a turn waits for. A message about anything else is about a turn that is over.
 
   @impl true
-  def handle_info({ref, outcome}, %{doing: {:run, %Task{ref: ref}, _run}} = state) do
+  def handle_info({ref, outcome}, %{doing: {:run, %Errand{task: %Task{ref: ref}}}} = state) do
     Process.demonitor(ref, [:flush])
     {:noreply, take(Turn.ran(state.turn, outcome, limits(state)), state)}
   end
 
   # What goes wrong with a run is an outcome. This is a mistake of ours.
-  def handle_info({:DOWN, ref, :process, _pid, reason}, %{doing: {:run, %Task{ref: ref}, _run}} = state) do
+  def handle_info(
+        {:DOWN, ref, :process, _pid, reason},
+        %{doing: {:run, %Errand{task: %Task{ref: ref}}}} = state
+      ) do
     {:stop, reason, state}
   end
 
-  # It was cancelled where no worker had it: it waits for one, or has just ended.
-  def handle_info({:not_under_way, run}, %{doing: {:run, task, run}} = state) do
-    Runner.stop(task)
+  # It was cancelled where no worker had it.
+  def handle_info({:no_outcome, run}, %{doing: {:run, %Errand{ref: run} = errand}} = state) do
+    Runner.stop(errand.task)
     {:noreply, take(Turn.cancel(state.turn), state)}
   end
 
@@ -213,16 +228,9 @@ defmodule AxonPort.Conversation.Server do
   # Steps
 
   defp take({:run, turn}, %{server: server, agent: agent} = state) do
-    run = make_ref()
     options = state.options |> Stored.merge(turn.options) |> Map.to_list()
-    options = [ref: run] ++ Turn.inputs(turn) ++ options
-
-    task =
-      Task.Supervisor.async_nolink(state.tasks, fn ->
-        AxonPort.run_sync(server, agent, turn.prompt, options)
-      end)
-
-    %{state | turn: turn, doing: {:run, task, run}}
+    errand = Errand.start(state.tasks, server, agent, turn.prompt, Turn.inputs(turn) ++ options)
+    %{state | turn: turn, doing: {:run, errand}}
   end
 
   defp take({:wait, ms, turn}, state) do
@@ -242,8 +250,11 @@ defmodule AxonPort.Conversation.Server do
   defp take({:over, outcome, transcript}, state) do
     state = keep(%{state | turn: nil, doing: nil}, transcript)
     GenServer.reply(state.from, outcome)
-    next(%{state | from: nil})
+    for from <- state.cancelling, do: GenServer.reply(from, cancelled?(outcome))
+    next(%{state | from: nil, cancelling: []})
   end
+
+  defp cancelled?(outcome), do: match?({:error, %Error{reason: :cancelled}}, outcome)
 
   defp ask_tool(call, turn, state) do
     case Agent.tool(state.agent, call["name"]) do
@@ -271,12 +282,12 @@ defmodule AxonPort.Conversation.Server do
   end
 
   # A run that is cancelled ends with what had been said; what else a turn does, ends here.
-  defp cancel({:run, _task, run}, %{server: server} = state) do
+  defp cancel({:run, errand}, state) do
     conversation = self()
 
     {:ok, _pid} =
       Task.Supervisor.start_child(state.tasks, fn ->
-        if AxonPort.cancel(server, run) != {:ok, true}, do: send(conversation, {:not_under_way, run})
+        if Errand.cancel(errand) == :nothing, do: send(conversation, {:no_outcome, errand.ref})
       end)
 
     %{state | turn: %{state.turn | cancelled: true}}
@@ -293,7 +304,7 @@ defmodule AxonPort.Conversation.Server do
   end
 
   defp keep(state, transcript) do
-    if state.save, do: state.save.(to_json(state, transcript))
+    if state.save, do: Stacktrace.call(fn -> state.save.(to_json(state, transcript)) end)
     %{state | transcript: transcript}
   end
 

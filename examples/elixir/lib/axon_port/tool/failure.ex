@@ -6,6 +6,8 @@ defmodule AxonPort.Tool.Failure do
   take its time. So this is called in the tool's task, and nowhere else.
   """
 
+  alias AxonPort.Stacktrace
+
   require Logger
 
   # The worker cuts messages of errors at the same length: what is beyond it would only travel.
@@ -17,31 +19,31 @@ defmodule AxonPort.Tool.Failure do
   def text(reason) when is_exception(reason), do: bounded(Exception.message(reason))
   def text(reason), do: bounded(inspect(reason))
 
-  @doc "The text of a crash, which is logged with its stacktrace."
+  @doc "The text of a crash, which is logged with its stacktrace: without arguments (`AxonPort.Stacktrace`)."
   @spec crash(String.t(), :error | :exit | :throw, term, Exception.stacktrace()) :: String.t()
   def crash(tool, kind, reason, stacktrace) do
+    {reason, stacktrace} = Stacktrace.without_arguments(kind, reason, stacktrace)
+
     unless orderly?(kind, reason) do
       Logger.error(
         "tool #{tool} has crashed: " <> Exception.format(kind, reason, stacktrace),
-        crash_reason: {crash_reason(kind, reason, stacktrace), stacktrace}
+        crash_reason: {crash_reason(kind, reason), stacktrace}
       )
     end
 
-    told(kind, reason, stacktrace)
+    told(kind, reason)
   end
 
   defp orderly?(:exit, reason), do: reason in [:normal, :shutdown] or match?({:shutdown, _}, reason)
   defp orderly?(_kind, _reason), do: false
 
-  defp crash_reason(:error, reason, stacktrace), do: Exception.normalize(:error, reason, stacktrace)
-  defp crash_reason(:throw, value, _stacktrace), do: {:nocatch, value}
-  defp crash_reason(:exit, reason, _stacktrace), do: reason
+  defp crash_reason(:throw, value), do: {:nocatch, value}
+  defp crash_reason(_error_or_exit, reason), do: reason
 
-  defp told(:throw, value, _stacktrace), do: "the tool threw " <> bounded(inspect(value))
-  defp told(:exit, reason, _stacktrace), do: "the tool exited: " <> bounded(Exception.format_exit(reason))
+  defp told(:throw, value), do: "the tool threw " <> bounded(inspect(value))
+  defp told(:exit, reason), do: "the tool exited: " <> bounded(Exception.format_exit(reason))
 
-  defp told(:error, reason, stacktrace) do
-    exception = Exception.normalize(:error, reason, stacktrace)
+  defp told(:error, exception) do
     "the tool raised #{inspect(exception.__struct__)}: " <> bounded(Exception.message(exception))
   end
 

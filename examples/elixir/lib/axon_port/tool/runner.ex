@@ -82,11 +82,14 @@ defmodule AxonPort.Tool.Runner do
   @doc """
   Starts asking what is to become of a call that a run has left open; `call` is an entry of `deferred.calls`.
 
-  The outcome is `{:resolved, entry}` with an entry of `deferred_results`, or `:later`.
+  The outcome is `{:resolved, entry}` with an entry of `deferred_results`, or `:later`, also after a crash.
   """
   @spec resolve(Supervisor.supervisor(), Tool.t(), map, Tool.context()) :: Task.t()
   def resolve(supervisor, %Tool{resolve: resolve} = tool, call, context) when resolve != nil do
-    Task.Supervisor.async_nolink(supervisor, fn -> look_into(tool, call, made_known(context)) end)
+    Task.Supervisor.async_nolink(supervisor, fn ->
+      with {:crash, _logged} <- attempt(tool, fn -> look_into(tool, call, made_known(context)) end),
+           do: :later
+    end)
   end
 
   @doc "Ends a task at once, whatever it does, and forgets it: neither of its messages comes after this."

@@ -17,7 +17,28 @@ defmodule AxonPort.Tool.RunnerTest do
     end
   end
 
+  defmodule Strict do
+    @moduledoc false
+    def run(%{"never" => _}, _context), do: {:ok, 1}
+    def look(%{args: %{"never" => _}}, _context), do: :approve
+  end
+
   @moduletag :capture_log
+
+  # The test is told of the crashes that are logged in its tasks, as programs hear of them.
+  defp log_events do
+    handler = :"#{__MODULE__}#{System.unique_integer([:positive])}"
+    :ok = :logger.add_handler(handler, __MODULE__, %{config: self()})
+    on_exit(fn -> :logger.remove_handler(handler) end)
+  end
+
+  @doc false
+  def log(%{meta: %{crash_reason: reason}}, %{config: test}) do
+    # A handler is called in the process that logs.
+    if test in Process.get(:"$callers", []), do: send(test, {:logged, reason})
+  end
+
+  def log(_event, _config), do: :ok
 
   setup do
     %{tasks: start_supervised!(Task.Supervisor)}
@@ -182,6 +203,15 @@ defmodule AxonPort.Tool.RunnerTest do
       refute capture_log(fn -> answer_of(tasks, fn _args -> exit({:shutdown, :quietly}) end) end) =~ "quietly"
     end
 
+    test "that no clause of its function takes is logged without its deps", %{tasks: tasks} do
+      log_events()
+      log = capture_log(fn -> answer_of(tasks, &Strict.run/2, %{}, %{deps: %{token: "secret"}}) end)
+      assert log =~ "Strict.run/2"
+      refute log =~ "secret"
+      assert_receive {:logged, {%FunctionClauseError{}, stacktrace}}
+      assert [{Strict, :run, 2, _location} | _] = stacktrace
+    end
+
     test "that nobody can run is told to whoever starts it, and harms nobody" do
       full = start_supervised!({Task.Supervisor, max_children: 0}, id: :full)
       tool = tool(run: fn _args -> {:ok, 1} end, approve: fn _request, _context -> :approve end)
@@ -251,6 +281,22 @@ defmodule AxonPort.Tool.RunnerTest do
       end
     end
 
+    test "that no clause of its function gives is logged without the deps", %{tasks: tasks} do
+      log_events()
+      tool = tool(run: fn _args -> {:ok, 1} end, approve: &Strict.look/2)
+      context = %{call_id: "1", deps: %{token: "secret"}}
+
+      log =
+        capture_log(fn ->
+          {:ok, %Task{ref: ref}} = Runner.approve(tasks, tool, %{}, context)
+          assert %{"approved" => false} = answered(:approval, outcome(ref))
+        end)
+
+      assert log =~ "Strict.look/2"
+      refute log =~ "secret"
+      assert_receive {:logged, {%FunctionClauseError{}, [{Strict, :look, 2, _location} | _]}}
+    end
+
     test "that crashes, is killed, says nonsense, or that nobody gives, is a refusal", %{tasks: tasks} do
       killed = fn _, _ -> Process.exit(self(), :kill) end
 
@@ -311,17 +357,33 @@ defmodule AxonPort.Tool.RunnerTest do
       assert entry_of(tasks, waiting, {:approve, %{n: 1}}) ==
                {:resolved, %{"approved" => true, "args" => %{"n" => 1}}}
 
-      assert {:exit, {%ArgumentError{}, _}} = entry_of(tasks, waiting, {:ok, 1})
+      assert entry_of(tasks, waiting, {:ok, 1}) == :later
     end
 
     test "may wait", %{tasks: tasks} do
       assert entry_of(tasks, @open, :later) == :later
     end
 
-    test "is not resolved by what cannot answer it", %{tasks: tasks} do
+    test "is not resolved by what cannot answer it: it waits, and the log says why", %{tasks: tasks} do
       for answer <- [:approve, {:error, "no"}, {:ok, 1, []}] do
-        assert {:exit, {%ArgumentError{}, _}} = entry_of(tasks, @open, answer)
+        log = capture_log(fn -> assert entry_of(tasks, @open, answer) == :later end)
+        assert log =~ "tool tried has crashed: ** (ArgumentError)"
       end
+    end
+
+    test "that no clause of its function takes waits, and is logged without the deps", %{tasks: tasks} do
+      log_events()
+      tool = tool(handler: :deferred, resolve: &Strict.look/2)
+
+      log =
+        capture_log(fn ->
+          %Task{ref: ref} = Runner.resolve(tasks, tool, @open, %{call_id: "c", deps: %{token: "secret"}})
+          assert outcome(ref) == :later
+        end)
+
+      assert log =~ "Strict.look/2"
+      refute log =~ "secret"
+      assert_receive {:logged, {%FunctionClauseError{}, [{Strict, :look, 2, _location} | _]}}
     end
   end
 
