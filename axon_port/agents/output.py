@@ -26,6 +26,10 @@ WRAP_KEY: Final = "response"
 _NAMED_SCHEMAS: Final = frozenset({"properties", "patternProperties", "$defs", "definitions", "dependentSchemas"})
 """Keywords whose value holds schemas under names that the parent chose."""
 
+_DRAFT_4: Final = "json-schema.org/draft-04/"
+_DRAFT_2019: Final = "json-schema.org/draft/2019-09/"
+"""What `$schema` holds where a schema's name is its `id`, and where `$recursiveRef` is a reference."""
+
 OutputMode = Literal["tool", "native", "prompted"]
 
 
@@ -131,7 +135,8 @@ def _kind(schema: Schema, wrap_key: str | None) -> type[Any]:
 def _wrapped_schema(raw: dict[str, Any] | bool) -> dict[str, Any]:
     inner: Any = raw
     if isinstance(raw, dict):
-        inner = dict(raw) if _has_own_base(raw) else _moved(raw, f"#/properties/{WRAP_KEY}")
+        dialect = str(raw.get("$schema"))
+        inner = dict(raw) if _has_own_base(raw, dialect) else _moved(raw, f"#/properties/{WRAP_KEY}", dialect)
     wrapped: dict[str, Any] = {
         "type": "object",
         "properties": {WRAP_KEY: inner},
@@ -143,28 +148,33 @@ def _wrapped_schema(raw: dict[str, Any] | bool) -> dict[str, Any]:
     return wrapped
 
 
-def _has_own_base(raw: dict[str, Any]) -> bool:
+def _has_own_base(raw: dict[str, Any], dialect: str) -> bool:
     """Whether references in a schema point into itself, wherever it stands. Until draft 7 `#name` is an anchor."""
-    name = raw.get("$id")
-    return isinstance(name, str) and not name.startswith("#")
+    name = raw.get("id" if _DRAFT_4 in dialect else "$id")
+    return isinstance(name, str) and name[:1] not in {"", "#"}
 
 
-def _moved(raw: Any, base: str) -> Any:
+def _moved(raw: Any, base: str, dialect: str) -> Any:
     """A copy in which references into the schema itself point to where it now stands."""
     if isinstance(raw, list):
-        return [_moved(item, base) for item in cast("list[Any]", raw)]
+        return [_moved(item, base, dialect) for item in cast("list[Any]", raw)]
     if not isinstance(raw, dict):
         return raw
-    if _has_own_base(cast("dict[str, Any]", raw)):
-        return cast("Any", raw)
+    schema = cast("dict[str, Any]", raw)
+    if _has_own_base(schema, dialect):
+        return schema
     moved: dict[str, Any] = {}
-    for key, value in cast("dict[str, Any]", raw).items():
+    for key, value in schema.items():
         if key in {"$ref", "$dynamicRef"} and isinstance(value, str) and (value == "#" or value.startswith("#/")):
             moved[key] = base + value[1:]
+        elif key == "$recursiveRef" and _DRAFT_2019 in dialect:
+            # It can only point to the root, which is another one now.
+            moved["$ref"] = base
         elif key in {"const", "enum", "default", "examples"}:
             moved[key] = value
         elif key in _NAMED_SCHEMAS and isinstance(value, dict):
-            moved[key] = {name: _moved(inner, base) for name, inner in cast("dict[str, Any]", value).items()}
+            named = cast("dict[str, Any]", value)
+            moved[key] = {name: _moved(inner, base, dialect) for name, inner in named.items()}
         else:
-            moved[key] = _moved(value, base)
+            moved[key] = _moved(value, base, dialect)
     return moved

@@ -30,7 +30,7 @@ _SECRET: Final = re.compile(r"(.*[_-])?(api[_-]?key|authorization([_-]token)?)",
 """Fields of commands whose value is a secret, at any depth."""
 
 _SECRETS: Final = re.compile(r"(.*[_-])?(headers|env)", re.IGNORECASE)
-"""Fields of commands whose objects may hold secrets under any name: somebody is sent them, or started with."""
+"""Fields of commands that may hold secrets under any name: somebody is sent them, or started with."""
 
 _SUSPECTS: Final = (b"api_key", b"api-key", b"apikey", b"authorization", b'headers"', b'env"', b"\\u", b"\\/")
 """What a command with such a field holds, in small letters; or a character in another form, behind which a name or a
@@ -125,14 +125,25 @@ def _json(line: bytes) -> Any:
         return None
 
 
-def _hidden(value: Any, name: str = "") -> Any:
-    if isinstance(value, str) and _SECRET.fullmatch(name):
-        return HIDDEN
+def _hidden(value: Any, name: str = "", around: str = "") -> Any:
+    if _SECRETS.fullmatch(name) or (_SECRET.fullmatch(name) and not _describes(value, around)):
+        return _blank(value)
     if isinstance(value, dict):
-        fields = cast("dict[str, Any]", value)
-        if _SECRETS.fullmatch(name):
-            return dict.fromkeys(fields, HIDDEN)
-        return {key: _hidden(item, key) for key, item in fields.items()}
+        return {key: _hidden(item, key, name) for key, item in cast("dict[str, Any]", value).items()}
     if isinstance(value, list):
-        return [_hidden(item, name) for item in cast("list[Any]", value)]
+        return [_hidden(item, name, around) for item in cast("list[Any]", value)]
     return value
+
+
+def _describes(value: Any, around: str) -> bool:
+    """Whether it is a schema that says what a field of such a name is: without that, a record is of no use."""
+    return around == "properties" and isinstance(value, dict)
+
+
+def _blank(value: Any) -> Any:
+    """The same shape, with nothing in it; a null says that there is no secret."""
+    if isinstance(value, dict):
+        return {key: _blank(item) for key, item in cast("dict[str, Any]", value).items()}
+    if isinstance(value, list):
+        return [_blank(item) for item in cast("list[Any]", value)]
+    return None if value is None else HIDDEN

@@ -276,9 +276,9 @@ def _forms(secret: str) -> set[str]:
 
 
 def _lines(secret: str) -> list[str]:
-    """The lines that tell something of a key, where it has several; a rule such as `-----BEGIN KEY-----` does not."""
+    """The lines of a key; not a rule such as `-----BEGIN KEY-----`, which tells nothing of it."""
     lines = [line.strip() for line in secret.split("\n")]
-    return [line for line in lines if len(line) >= SHORTEST and not line.startswith(RULE)] if len(lines) > 1 else []
+    return [line for line in lines if len(line) >= SHORTEST and not line.startswith(RULE)]
 
 
 def _in_payload(form: str) -> str:

@@ -1,5 +1,7 @@
 """A run of an agent: its deps, and what is added to it when it is over."""
 
+import asyncio
+import threading
 from typing import Any, cast
 
 import anyio
@@ -7,15 +9,18 @@ import pytest
 from pydantic_ai.exceptions import UserError
 from pydantic_ai.run import AgentRun
 
+from axon_port.agents import execution as executions
+from axon_port.agents import sources
 from axon_port.agents.allow import Allowed
 from axon_port.agents.definition import Workshop, build_agent
 from axon_port.agents.execution import Execution, Outcome
+from axon_port.agents.models import Lease
 from axon_port.agents.recordings import Recordings
 from axon_port.wire import commands
 from axon_port.wire.commands import parse_command
 from axon_port.wire.errors import WireError
 
-from .stand_ins import Desk, run_async
+from .stand_ins import SECONDS, Desk, run_async
 
 ALLOWED = Allowed(())
 
@@ -68,3 +73,40 @@ def test_nothing_is_added_to_a_run_that_pydantic_ai_takes_no_more_for(monkeypatc
     monkeypatch.setattr(AgentRun, "next", ending)
     assert run_async(run.run).result == "done"
     assert set(said) == {False}
+
+
+def test_a_model_that_is_built_when_its_run_was_cancelled_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """clause: MODEL-HTTP"""
+    begun, go_on = threading.Event(), threading.Event()
+    build = sources.build_models
+
+    def slowly(models: Any, lease: Lease, recordings: Recordings) -> Any:
+        begun.set()
+        assert go_on.wait(SECONDS)
+        return build(models, lease, recordings)
+
+    monkeypatch.setattr(executions, "build_models", slowly)
+    endpoint = {"name": "openai-chat:m", "base_url": "http://127.0.0.1:9/v1", "api_key": "sk-not-a-real-key"}
+    run = execution({}, model=endpoint)
+    factory: Any = run._workshop.models  # pyright: ignore[reportPrivateUsage]
+    given_back = asyncio.Event()
+    give_back = factory.give_back
+
+    async def noted(place: Any) -> None:
+        await give_back(place)
+        given_back.set()
+
+    monkeypatch.setattr(factory, "give_back", noted)
+
+    async def main() -> None:
+        task = asyncio.create_task(run.run())
+        await asyncio.to_thread(begun.wait, SECONDS)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert not given_back.is_set()
+        go_on.set()
+        await given_back.wait()
+
+    run_async(main)
+    assert not factory._shared

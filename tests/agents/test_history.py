@@ -14,9 +14,11 @@ from pydantic_ai.messages import (
     TextPart,
     ThinkingPart,
     ToolCallPart,
+    ToolReturn,
     ToolReturnPart,
     UserPromptPart,
 )
+from pydantic_ai.run import PendingMessage  # pyright: ignore[reportPrivateImportUsage]
 
 from axon_port.agents.attachments import attachments
 from axon_port.agents.history import dump_history, parse_history, resumable
@@ -139,6 +141,28 @@ def test_a_call_that_is_open_gets_a_return_that_says_so() -> None:
     assert isinstance(part, ToolReturnPart)
     assert (part.tool_call_id, part.outcome) == ("c1", "interrupted")
     assert resumable([*asked, returned]) == [*asked, returned]
+
+
+def test_a_call_that_was_answered_keeps_its_answer() -> None:
+    """Of a run that was left behind, whose calls are not in its messages yet. clause: RUN-RESUME"""
+    told = ToolReturn({"x": 1}, content=["a picture of it"])
+    (*_, returned) = resumable(CONVERSATION[:2], answered={"c1": told, "of another step": 1})
+    part, shown = returned.parts
+    assert isinstance(part, ToolReturnPart)
+    assert (part.tool_call_id, part.outcome, part.content) == ("c1", "success", {"x": 1})
+    assert isinstance(shown, UserPromptPart)
+    assert shown.content == ["a picture of it"]
+
+
+def test_what_was_enqueued_and_not_delivered_comes_last() -> None:
+    """clause: RUN-ENQUEUE, RUN-RESUME"""
+    pending = PendingMessage.from_content("and be brief")
+    assert pending is not None
+    (*_, returned, added) = resumable(CONVERSATION[:2], pending=[pending])
+    assert isinstance(returned.parts[0], ToolReturnPart)
+    assert isinstance(added.parts[0], UserPromptPart)
+    assert added.parts[0].content == "and be brief"
+    assert resumable([], pending=[pending]) == []
 
 
 def test_a_half_answer_in_the_middle_is_the_parents_business() -> None:

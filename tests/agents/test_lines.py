@@ -19,6 +19,7 @@ from pydantic_ai.exceptions import (
     UserError,
 )
 from pydantic_ai.messages import (
+    ModelMessage,
     ModelResponse,
     ModelResponseStreamEvent,
     PartDeltaEvent,
@@ -26,12 +27,13 @@ from pydantic_ai.messages import (
     TextPart,
     TextPartDelta,
 )
-from pydantic_ai.models import ModelRequestParameters
+from pydantic_ai.models import Model, ModelRequestParameters
 from pydantic_ai.models.function import FunctionModel
 from pydantic_ai.models.openai import OpenAIChatModel
 from pydantic_ai.providers.openai import OpenAIProvider
 from pydantic_ai.settings import ModelSettings
 from pydantic_ai.tools import ToolDefinition
+from pydantic_ai.usage import RequestUsage
 
 from axon_port.agents import lines
 from axon_port.agents.failures import wire_error
@@ -545,3 +547,52 @@ def test_when_all_have_failed_each_of_them_is_told() -> None:
     assert seen is not None
     assert (seen.error_type, seen.retryable) == ("ModelConnectionError", True)
     assert [attempt["error_type"] for attempt in seen.details["attempts"]] == ["ModelHTTPError", "ModelConnectionError"]
+
+
+# --- counting tokens before a request
+
+
+class Counter(ToldModel):
+    """Counts as it is told: a text of so many characters is as many tokens."""
+
+    async def count_tokens(
+        self,
+        messages: list[ModelMessage],
+        model_settings: ModelSettings | None,
+        model_request_parameters: ModelRequestParameters,
+    ) -> RequestUsage:
+        response = await self.request(messages, model_settings, model_request_parameters)
+        return RequestUsage(input_tokens=len(text(response)))
+
+
+def counted(model: Model) -> int:
+    return run_async(lambda: model.count_tokens([], None, ModelRequestParameters())).input_tokens
+
+
+def test_counting_is_tried_again_like_any_request() -> None:
+    """clause: RUN-LIMITS, MODEL-RETRY"""
+    tap, model = Ear(), Counter([BUSY], [BUSY], ["four"])
+    tap.sent = True  # of the answer before: of this one nothing has been asked yet
+    assert counted(line(model, tap, retry=THRICE)) == 4
+    assert (model.requests, tap.retries) == (3, 2)
+
+
+def test_a_model_that_is_silent_while_it_counts_is_given_up() -> None:
+    """clause: RUN-LIMITS, MODEL-IDLE"""
+    with pytest.raises(ModelTimeoutError, match="silent for 50 ms"):
+        counted(line(Counter([silence]), Ear(), idle=0.05))
+
+
+def test_a_count_that_makes_no_sense_is_a_broken_answer() -> None:
+    """clause: RUN-LIMITS, MODEL-FINISH"""
+    with pytest.raises(ModelConnectionError, match="could not be read: KeyError"):
+        counted(line(Counter([KeyError("totalTokens")]), Ear()))
+
+
+def test_of_a_list_the_first_that_can_be_reached_counts() -> None:
+    """clause: RUN-LIMITS, MODEL-LIST"""
+    tap = Ear()
+    assert counted(chain([line(Counter([BUSY]), tap), line(Counter(["two+"]), tap)], tap)) == 4
+    with pytest.raises(FallbackExceptionGroup) as caught:
+        counted(chain([line(Counter([BUSY]), tap), line(Counter([BUSY]), tap)], tap))
+    assert list(caught.value.exceptions) == [BUSY, BUSY]

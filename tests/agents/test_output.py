@@ -67,6 +67,57 @@ ROOTS: list[tuple[Any, list[Any], list[Any]]] = [
     ),
     (
         {
+            "$schema": "http://json-schema.org/draft-04/schema#",
+            "id": "http://127.0.0.1/s",
+            "type": "array",
+            "items": {"$ref": "#/definitions/n"},
+            "definitions": {"n": {"type": "integer"}},
+        },
+        [[1]],
+        [["x"]],
+    ),
+    (
+        {
+            "$schema": "http://json-schema.org/draft-04/schema#",
+            "$id": "http://127.0.0.1/s",
+            "type": "array",
+            "items": [
+                {
+                    "id": "urn:item",
+                    "properties": {"n": {"$ref": "#/definitions/n"}},
+                    "definitions": {"n": {"enum": [1]}},
+                },
+                {"id": "#item", "properties": {"id": {"$ref": "#/definitions/n"}}},
+            ],
+            "definitions": {"n": {"enum": [2]}},
+        },
+        [[{"n": 1}, {"id": 2}]],
+        [[{"n": 2}], [{}, {"id": 1}]],
+    ),
+    ({"id": "a name", "type": "array", "items": {"$ref": "#/$defs/n"}, "$defs": {"n": {"const": 1}}}, [[1]], [[2]]),
+    ({"$id": "", "type": "array", "items": {"$ref": "#/$defs/n"}, "$defs": {"n": {"const": 1}}}, [[1]], [[2]]),
+    (
+        {
+            "$schema": "https://json-schema.org/draft/2019-09/schema",
+            "$recursiveAnchor": True,
+            "type": "array",
+            "items": {"maxItems": 1, "$recursiveRef": "#"},
+        },
+        [[], [[], [[]]]],
+        [[1], [[[1]]], [[[], []]], [{"response": []}]],
+    ),
+    (
+        {
+            "$schema": "https://json-schema.org/draft/2019-09/schema",
+            "type": "array",
+            "items": {"$id": "urn:node", "type": "object", "additionalProperties": {"$recursiveRef": "#"}},
+        },
+        [[{"a": {"b": {}}}]],
+        [[{"a": []}], [{"a": {"b": 1}}]],
+    ),
+    ({"type": "array", "items": {"$recursiveRef": "#"}}, [[1]], [1]),
+    (
+        {
             "type": "array",
             "items": {
                 "type": "object",

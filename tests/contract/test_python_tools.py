@@ -252,6 +252,63 @@ def test_the_tools_of_a_ready_agent_count_as_calls_like_all_others(python_worker
     assert frames[1]["data"]["content"] == 42
 
 
+def test_a_ready_agent_that_would_end_the_process_ends_its_run(python_worker: Worker) -> None:
+    """clause: TOOL-FOREIGN"""
+    canary, call = start_asking(python_worker)
+    error = failed(python_worker.run(python_worker.agent(module="fixtures_pkg.agents:leaving")), "ToolError")
+    assert "SystemExit" in error["message"]
+    python_worker.answer(call, result=1)
+    assert succeeded(python_worker.terminal(canary))["result"] == "done"
+
+
+def test_a_tool_of_a_ready_agent_has_the_agents_time(python_worker: Worker) -> None:
+    """clause: TOOL-FOREIGN, TOOL-TIMEOUT"""
+    agent = python_worker.agent(module="fixtures_pkg.agents:calling", tool_timeout_ms=50, retries=1)
+    answer = succeeded(python_worker.run(agent, "hang"))
+    ((_, content, _),) = tool_returns(answer["messages"])
+    assert content.startswith("the tool did not answer within 50 ms")
+
+
+def test_the_calls_of_a_ready_agent_that_need_a_person_are_asked_about_at_once(python_worker: Worker) -> None:
+    """clause: TOOL-FOREIGN, TOOL-PARALLEL"""
+    run = python_worker.start_run(python_worker.agent(module="fixtures_pkg.agents:calling"), "pay pay")
+    asked = [python_worker.wait_for("approval_request", of=run) for _ in range(2)]
+    python_worker.decide(asked[1], approved=False, message="once is enough")
+    python_worker.decide(asked[0], approved=True)
+    answer = succeeded(python_worker.terminal(run))
+    assert [content for _, content, _ in tool_returns(answer["messages"])] == ["paid", "once is enough"]
+
+
+def test_a_run_that_is_left_behind_tells_what_its_other_calls_returned(python_worker: Worker) -> None:
+    """clause: RUN-RESUME, RUN-UNWIND"""
+
+    def answers_heard() -> int:
+        return succeeded(python_worker.ask("stats"))["result"]["durations_ms"]["tool"]["count"]
+
+    agent = python_worker.agent(module="fixtures_pkg.agents:calling", tools=[tool("lookup")])
+    before = answers_heard()
+    run = python_worker.start_run(agent, "lookup cling")
+    python_worker.answer(python_worker.wait_for("tool_call", of=run), result="found")
+    while answers_heard() == before:
+        pass
+    python_worker.ask("cancel", target=run)
+    error = failed(python_worker.terminal(run), "Cancelled")
+    told = {name: content for name, content, _ in tool_returns(error["messages"])}
+    assert told["lookup"] == "found"
+    assert "interrupted" in told["cling"]
+
+
+def test_a_run_that_is_left_behind_keeps_no_turn_of_its_agent() -> None:
+    """clause: AGENT-TURNS, RUN-UNWIND"""
+    with python_worker_with() as worker:
+        agent = worker.agent(module="fixtures_pkg.agents:staying", max_concurrency=1)
+        for _ in range(2):
+            run = worker.start_run(agent, timeout_ms=50)
+            failed(worker.terminal(run), "Timeout")
+        (listed,) = succeeded(worker.ask("list_agents"))["result"]["agents"]
+        assert listed["runs_inflight"] == 0
+
+
 @pytest.mark.parametrize("target", ["fixtures_pkg.agents:no_agent", "fixtures_pkg.agents:none", "fixtures_pkg.none:a"])
 def test_what_is_no_agent_is_an_invalid_agent(python_worker: Worker, target: str) -> None:
     """clause: CMD-MODULE"""
@@ -465,6 +522,27 @@ def test_whatever_a_tool_raises_its_run_fails_and_no_other(python_worker: Worker
     assert len(error["message"]) < 1_000_000
     python_worker.answer(call, result=1)
     assert succeeded(python_worker.terminal(canary))["result"] == "done"
+
+
+@pytest.mark.parametrize("x", [500, 5000])
+def test_whatever_a_validator_in_a_signature_raises_its_run_fails_and_no_other(python_worker: Worker, x: int) -> None:
+    """clause: TOOL-RAISES"""
+    canary, call = start_asking(python_worker)
+    failed(run_tool(python_worker, "picky", {"x": x}), "ToolError")
+    agent = agent_with(python_worker, "picky", {"x": 1}, requires_approval=True)
+    run = python_worker.start_run(agent)
+    request = python_worker.wait_for("approval_request", of=run)
+    python_worker.decide(request, approved=True, args={"x": x})
+    assert failed(python_worker.wait_for("error", of=None), "ToolError")["run_id"] == run
+    python_worker.decide(request, approved=True, args={"x": 2})
+    succeeded(python_worker.terminal(run))
+    python_worker.answer(call, result=1)
+    assert succeeded(python_worker.terminal(canary))["result"] == "done"
+
+
+def test_an_iterator_is_no_result(python_worker: Worker) -> None:
+    """clause: TOOL-RAISES, JSON-OUT-NONE"""
+    failed(run_tool(python_worker, "count_down"), "ToolError")
 
 
 def test_what_a_tool_does_to_descriptors_and_exit_handlers_spoils_no_end() -> None:

@@ -72,6 +72,14 @@ def test_a_line_that_is_no_frame_is_named(line: bytes) -> None:
         {"model_settings": {"extra_body": {"apiKey": KEY, "X-API-Key": KEY, "x_api_key": KEY}}},
         {"model": {"name": "a", "API_KEY": KEY, "Authorization-Token": [KEY]}},
         {"capabilities": [{"MCP": {"url": "http://x", "Headers": {"X-Key": KEY}, "child_ENV": {"A": KEY}}}]},
+        {"capabilities": [{"MCP": {"headers": [["Authorization", f"Bearer {KEY}"]]}}]},
+        {"capabilities": [{"MCP": {"headers": [{"name": "X-Key", "value": KEY}]}}]},
+        {"capabilities": [{"MCP": {"headers": f"X-Key: {KEY}"}}]},
+        {"capabilities": [{"MCP": {"env": [f"TOKEN={KEY}", [[KEY]]]}}]},
+        {"capabilities": [{"MCP": {"authorization": {"token": KEY, "more": [{"a": KEY}]}}}]},
+        {"capabilities": [{"MCP": {"authorization": [{"properties": {"api_key": KEY}}]}}]},
+        {"model_settings": {"extra_headers": [["x", KEY]], "extra_body": {"api_key": {"of": {"a": [KEY]}}}}},
+        {"deps": {"properties": {"api_key": KEY, "headers": {"a": {"b": KEY}}}}},
     ],
 )
 def test_the_secrets_of_a_command_are_hidden_and_nothing_else(fields: dict[str, Any]) -> None:
@@ -81,6 +89,25 @@ def test_the_secrets_of_a_command_are_hidden_and_nothing_else(fields: dict[str, 
     assert KEY not in json.dumps(shown)
     assert "[redacted]" in json.dumps(shown)
     assert shown.keys() == command.keys()
+
+
+def test_what_is_hidden_keeps_its_shape_and_a_null_stays() -> None:
+    """clause: REC-SECRETS"""
+    command = {"headers": [["a", 1], {"b": None}], "env": {"c": {"d": True}}, "api_key": None, "authorization": 5}
+    hide = "[redacted]"
+    assert hidden(command) == {
+        "headers": [[hide, hide], {"b": None}],
+        "env": {"c": {"d": hide}},
+        "api_key": None,
+        "authorization": hide,
+    }
+
+
+def test_a_schema_of_what_is_called_like_a_secret_is_none() -> None:
+    """A record of a tool that takes a key can be replayed. clause: REC-SECRETS, REPLAY-COMMAND"""
+    parameters = {"type": "object", "properties": {"api_key": {"type": "string"}, "authorization": {"$ref": "#"}}}
+    command = {"type": "create_agent", "tools": [{"name": "fetch", "parameters": parameters}]}
+    assert hidden(command) == command
 
 
 def test_a_command_without_secrets_is_recorded_byte_by_byte() -> None:

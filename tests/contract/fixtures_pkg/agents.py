@@ -1,9 +1,13 @@
 """Ready agents to refine."""
 
+import asyncio
+import contextlib
+import sys
 from collections.abc import AsyncIterator
+from typing import Any, cast
 
-from pydantic_ai import Agent
-from pydantic_ai.messages import ModelMessage, ModelRequest, ModelResponse, TextPart, ToolCallPart
+from pydantic_ai import Agent, RunContext
+from pydantic_ai.messages import ModelMessage, ModelRequest, ModelResponse, TextPart, ToolCallPart, UserPromptPart
 from pydantic_ai.models.function import AgentInfo, DeltaToolCall, DeltaToolCalls, FunctionModel
 
 
@@ -33,6 +37,55 @@ doubling = Agent(FunctionModel(_double_once, stream_function=_double_once_stream
 """Calls its own tool once."""
 
 no_agent = "only a string"
+
+
+def _leave(_ctx: RunContext[Any]) -> str:
+    sys.exit(9)
+
+
+leaving = Agent(FunctionModel(_describe), instructions=_leave)
+"""Would end the process."""
+
+
+async def _stay(_ctx: RunContext[Any]) -> str:
+    while True:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(600)
+
+
+staying = Agent(FunctionModel(_describe), instructions=_stay)
+"""Does not stop when it is cancelled."""
+
+
+def _call_all(messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:
+    if len(messages) > 1:
+        return ModelResponse(parts=[TextPart("done")])
+    prompt = messages[0].parts[-1]
+    assert isinstance(prompt, UserPromptPart)
+    return ModelResponse(parts=[ToolCallPart(name) for name in str(prompt.content).split()])
+
+
+calling = Agent(FunctionModel(_call_all))
+"""Calls the tools that its prompt names."""
+
+
+@calling.tool_plain
+async def hang() -> str:
+    """Answers too late."""
+    await asyncio.sleep(600)
+    return "late"
+
+
+@calling.tool_plain
+async def cling() -> str:
+    """Does not stop when it is cancelled."""
+    return await _stay(cast(Any, None))
+
+
+@calling.tool_plain(requires_approval=True)
+def pay() -> str:
+    """Needs a person."""
+    return "paid"
 
 
 @describing.tool_plain

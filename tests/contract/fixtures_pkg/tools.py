@@ -14,10 +14,12 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from os import getcwd
-from typing import Any
+from typing import Annotated, Any
 
 from opentelemetry import trace
+from pydantic import AfterValidator
 from pydantic_ai import ModelRetry, RunContext, ToolFailed
 
 from .inner import inside
@@ -51,6 +53,24 @@ async def add_later(x: int, y: int = 1) -> int:
 def thread_name() -> str:
     """Whether the function runs on the main thread, which is the loop's."""
     return "main" if threading.current_thread() is threading.main_thread() else "other"
+
+
+def _check(value: int) -> int:
+    if value > 1000:
+        raise SystemExit(9)
+    if value > 100:
+        raise KeyError(value)
+    return value
+
+
+def picky(x: Annotated[int, AfterValidator(_check)]) -> int:
+    """Whose argument is checked by code that does not take everything well."""
+    return x
+
+
+def count_down() -> Iterator[int]:
+    """What can be read only once."""
+    return iter([3, 2, 1])
 
 
 def deps_of(ctx: RunContext[Any]) -> Any:
