@@ -1,4 +1,4 @@
-"""Importing pydantic-ai without logfire, where that is installed and nobody asked for it.
+"""Which pydantic-ai will be imported, and how: without logfire, where that is installed and nobody asked for it.
 
 Where logfire is there, pydantic's plugins and pydantic-graph import it, which takes a third of the start. For the time
 of the import it is as if it were not installed: both have a way to go on without it. Afterwards anybody can import it.
@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Final, cast
 
 from axon_port.worker.options import Options
@@ -43,3 +44,14 @@ def without_logfire() -> Generator[None]:
     finally:
         del os.environ[_PLUGINS]
         del modules[_MODULE]
+
+
+def pydantic_ai_version() -> str:
+    """Of the package that will be imported; `unknown` where there is none."""
+    # As importlib.metadata finds it, which takes longer to import than all of ours until here.
+    for folder in sys.path:
+        for info in Path(folder).glob("pydantic_ai*-*.dist-info"):
+            name, _, version = info.name.removesuffix(".dist-info").partition("-")
+            if name in {"pydantic_ai", "pydantic_ai_slim"}:
+                return version
+    return "unknown"

@@ -17,7 +17,6 @@ import os
 import platform
 import sys
 import threading
-import traceback
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
@@ -29,14 +28,14 @@ from axon_port.wire.events import PROTOCOL_VERSION
 from axon_port.worker import children, forks, logs, redaction, signals, stdio
 from axon_port.worker.exchanges import Exchanges
 from axon_port.worker.guardian import Guardian
-from axon_port.worker.imports import wants_logfire, without_logfire
+from axon_port.worker.imports import pydantic_ai_version, wants_logfire, without_logfire
 from axon_port.worker.intake import Inbox, Intake, ParentDied, Signalled
 from axon_port.worker.options import Options
 from axon_port.worker.outbox import Outbox, call_on
 from axon_port.worker.reader import Reader
 from axon_port.worker.redaction import Redactor
 from axon_port.worker.stats import Stats
-from axon_port.worker.watchdog import BEAT_SECONDS, Watchdog
+from axon_port.worker.watchdog import BEAT_SECONDS, Watchdog, stack_of_main
 
 if TYPE_CHECKING:
     import asyncio
@@ -162,7 +161,7 @@ class Worker:
             "version": __version__,
             "pid": os.getpid(),
             "python": platform.python_version(),
-            "pydantic_ai": _pydantic_ai_version(),
+            "pydantic_ai": pydantic_ai_version(),
             "limits": {
                 "max_frame_bytes": self._options.max_frame_bytes,
                 "max_inflight": self._options.max_inflight,
@@ -331,7 +330,7 @@ class Worker:
             self._leave_unbegun("signal" if self._signals else "eof", 0)
         if not self._outbox.broken:
             message = "the process did not end in time: somebody's code blocks it"
-            self._sink.write("critical", "axon_port.watchdog", message, traceback=_stack_of_main())
+            self._sink.write("critical", "axon_port.watchdog", message, traceback=stack_of_main())
         # Where nobody listens there is no time to let a busy loop end its runs, and nobody to miss them.
         self._leave_at_once(EX_OK if self._outbox.broken and self._watchdog.turns else EX_SOFTWARE)
 
@@ -443,19 +442,3 @@ def _new_recorder(options: Options, redactor: Redactor) -> Recorder | None:
         return Recorder(Path(options.record), redactor, asdict(options))
     except OSError as error:
         raise NoRecord(f"--record {options.record}: {error.strerror}") from error
-
-
-def _pydantic_ai_version() -> str:
-    # As importlib.metadata finds it, which takes longer to import than all of ours until here.
-    for folder in sys.path:
-        for info in Path(folder).glob("pydantic_ai*-*.dist-info"):
-            name, _, version = info.name.removesuffix(".dist-info").partition("-")
-            if name in {"pydantic_ai", "pydantic_ai_slim"}:
-                return version
-    return "unknown"
-
-
-def _stack_of_main() -> str:
-    main = threading.main_thread().ident
-    frame = sys._current_frames().get(main or 0)  # pyright: ignore[reportPrivateUsage]
-    return "" if frame is None else "".join(traceback.format_stack(frame))

@@ -15,6 +15,7 @@ import os
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from typing import Final
 
@@ -123,3 +124,10 @@ class Watchdog:
             if not orphaned and os.getppid() != self._parent:
                 orphaned = True
                 self._on_orphaned()
+
+
+def stack_of_main() -> str:
+    """Where the thread of the loop stands."""
+    main = threading.main_thread().ident
+    frame = sys._current_frames().get(main or 0)  # pyright: ignore[reportPrivateUsage]
+    return "" if frame is None else "".join(traceback.format_stack(frame))

@@ -555,6 +555,20 @@ def test_what_is_left_after_the_drain_timeout_is_cancelled(option: list[str]) ->
         assert worker.wait_exit(ROUND_UP_S) == 0
 
 
+def test_a_thousand_runs_at_the_end_of_the_drain_timeout_are_each_told() -> None:
+    """A loop that has much to do is not blocked. clause: LIFE-EOF, LIFE-WATCHDOG"""
+    with Worker("--drain-timeout", "1") as worker:
+        agent = worker.agent([says("never", delay_ms=NEVER_MS)])
+        runs = [worker.start_run(agent) for _ in range(1000)]
+        while succeeded(worker.ask("ping"))["result"]["inflight"] < len(runs):
+            pass
+        worker.close_stdin()
+        for run in runs:
+            failed(worker.terminal(run), "Cancelled")
+        assert worker.wait_for("goodbye")["reason"] == "eof"
+        assert worker.wait_exit(ROUND_UP_S) == 0
+
+
 def test_eight_hundred_open_calls_do_not_hold_up_the_end() -> None:
     with Worker("--max-tool-calls", "800") as worker:
         agent = worker.agent([calls(*["t"] * 800), says("done")], tools=[tool("t")])

@@ -540,6 +540,16 @@ def test_whatever_a_validator_in_a_signature_raises_its_run_fails_and_no_other(p
     assert succeeded(python_worker.terminal(canary))["result"] == "done"
 
 
+def test_a_second_signal_is_heard_while_an_exit_handler_runs() -> None:
+    """clause: LIFE-SIGNAL"""
+    with python_worker_with() as worker:
+        succeeded(run_tool(worker, "leave_slowly"))
+        worker.signal(signal.SIGTERM)
+        wait_for_line(worker, "leaving")
+        worker.signal(signal.SIGTERM)
+        assert worker.wait_exit() == 128 + signal.SIGTERM
+
+
 def test_an_iterator_is_no_result(python_worker: Worker) -> None:
     """clause: TOOL-RAISES, JSON-OUT-NONE"""
     failed(run_tool(python_worker, "count_down"), "ToolError")

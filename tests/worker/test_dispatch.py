@@ -214,6 +214,20 @@ def test_a_list_of_agents_tells_of_the_commands_before_it_and_of_none_after() ->
         assert left == set(AGENTS) - {"talks"}
 
 
+def test_a_list_of_agents_counts_no_run_that_came_after_it() -> None:
+    """Of an agent that is being made when both come. clause: AGENT-ORDER"""
+    with parent() as someone:
+        someone.send("create_agent", "c", agent_id="late", **AGENTS["waits"])
+        someone.send("run", "before", agent_id="late", prompt="go")
+        someone.send("list_agents", "l")
+        someone.send("run", "after", agent_id="late", prompt="go")
+        (listed,) = (one for one in someone.terminal("l")["result"]["agents"] if one["agent_id"] == "late")
+        assert listed["runs_inflight"] == 1
+        for run in ("before", "after"):
+            someone.cancel(run)
+            assert someone.terminal(run)["error_type"] == "Cancelled"
+
+
 def test_what_an_agent_keeps_open_outlives_the_runs_that_came_before_its_deletion(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -263,6 +263,14 @@ def test_an_input_that_broke_off_is_told_before_the_end() -> None:
     assert desk.items() == [InputEnded(True)]
 
 
+def test_an_input_that_will_end_is_told_before_it_is_read_to_its_end() -> None:
+    """A parent that reads nothing could put that off for ever. clause: LIFE-EOF"""
+    desk = Desk()
+    desk.intake.ending()
+    assert desk.heard == ["ended"]
+    assert desk.inbox.take() is None
+
+
 def test_an_input_that_ended_between_frames_says_nothing() -> None:
     desk = FrontDesk()
     desk.intake.ended(truncated=False)

@@ -149,17 +149,18 @@ def test_what_a_cancelled_run_raises_on_its_way_out_is_told_in_the_log_only(
     assert "on the way out" in told.getMessage()
 
 
-def end_all_at_once(someone: Parent) -> None:
-    """End every run on the loop, and give none of them time to unwind."""
+def end_all_at_once(someone: Parent, *, within: float = 0.0) -> None:
+    """End every run on the loop, and give each of them so many seconds to unwind."""
     now = WireError("Cancelled", "now")
     stats = json.dumps({"type": "stats", "id": "s"}).encode()
-    someone.floor.receive(stats, expecting=lambda: someone.floor.dispatcher.end_all(now, within=0.0))
+    someone.floor.receive(stats, expecting=lambda: someone.floor.dispatcher.end_all(now, within=within))
 
 
+@pytest.mark.parametrize("patience", [[0.0], [3600.0, 0.0], [0.0, 3600.0]])
 def test_a_run_that_does_not_stop_ends_without_stopping(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, patience: list[float]
 ) -> None:
-    """clause: RUN-UNWIND"""
+    """Of several times to unwind in the shortest counts. clause: RUN-UNWIND"""
     released = asyncio.Event()
 
     async def stays(_self: Execution) -> NoReturn:
@@ -173,7 +174,8 @@ def test_a_run_that_does_not_stop_ends_without_stopping(
     with parent() as someone:
         someone.start("run", "talks")
         someone.floor.turns(10)
-        end_all_at_once(someone)
+        for seconds in patience:
+            end_all_at_once(someone, within=seconds)
         assert someone.terminal("r")["error_type"] == "Cancelled"
         assert someone.floor.stats.tools["abandoned"] == 1
         released.set()

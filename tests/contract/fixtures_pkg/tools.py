@@ -306,6 +306,17 @@ def spoil_the_end() -> str:
     return "spoilt"
 
 
+def _leave() -> None:
+    print("leaving", flush=True)
+    time.sleep(LONG_S)
+
+
+def leave_slowly() -> str:
+    """Registers an exit handler that takes its time."""
+    atexit.register(_leave)
+    return "not yet"
+
+
 def recurse(n: int = 0) -> int:
     """Calls itself without end."""
     return recurse(n + 1) + 1
