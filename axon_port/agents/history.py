@@ -119,22 +119,25 @@ def close_calls(
     """
     returns: list[ToolReturnPart] = []
     shown: list[UserPromptPart] = []
-    for call in unanswered_calls(messages).values():
-        if call.tool_call_id not in answered:
-            returns.append(ToolReturnPart(call.tool_name, said, tool_call_id=call.tool_call_id, outcome=outcome))
-            continue
-        value = answered[call.tool_call_id]
-        whole: ToolReturn[Any] = cast("ToolReturn[Any]", value) if isinstance(value, ToolReturn) else ToolReturn(value)
-        returns.append(ToolReturnPart(call.tool_name, whole.return_value, tool_call_id=call.tool_call_id))
-        shown += [] if whole.content is None else [UserPromptPart(whole.content)]
-    if not returns:
+    for call_id, call in unanswered_calls(messages).items():
+        if call_id in answered:
+            whole = _whole(answered[call_id])
+            returns.append(ToolReturnPart(call.tool_name, whole.return_value, tool_call_id=call_id))
+            shown += [] if whole.content is None else [UserPromptPart(whole.content)]
+        else:
+            returns.append(ToolReturnPart(call.tool_name, said, tool_call_id=call_id, outcome=outcome))
+    parts = [*returns, *shown]
+    if not parts:
         return []
     if isinstance(last := messages[-1], ModelRequest) and len(messages) > since:
-        messages[-1] = replace(last, parts=[*last.parts, *returns, *shown])
+        messages[-1] = replace(last, parts=[*last.parts, *parts])
     else:
-        parts = [*returns, *shown]
         messages.append(ModelRequest(parts=parts, run_id=last.run_id, conversation_id=last.conversation_id))
     return returns
+
+
+def _whole(value: Any) -> ToolReturn[Any]:
+    return cast("ToolReturn[Any]", value) if isinstance(value, ToolReturn) else ToolReturn(value)
 
 
 def enqueued(pending: Iterable[Pending], last: ModelMessage) -> list[ModelRequest]:

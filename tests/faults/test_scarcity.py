@@ -303,7 +303,7 @@ def test_a_process_that_stood_still_goes_on() -> None:
 
 WALL_CLOCKS = ("time.time", "datetime.now", "datetime.utcnow", "date.today", "CLOCK_REALTIME", "localtime", "gmtime")
 TOLD = {
-    "axon_port/agents/deferral.py": "when what was enqueued was put into the messages",
+    "axon_port/agents/history.py": "when what was enqueued was put into the messages",
     "axon_port/agents/lines.py": "when an answer of a model was received",
     "axon_port/agents/script.py": "when an answer of the scripted model was made",
     "axon_port/cli.py": "when a log was made",
