@@ -14,10 +14,10 @@ import inspect
 import logging
 import os
 import threading
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import anyio
 import anyio.to_thread
@@ -34,6 +34,8 @@ from axon_port.wire.data import MAX_KEPT_DEPTH, too_deep
 from axon_port.wire.errors import WireError
 
 _logger = logging.getLogger("axon_port.tools")
+
+_SCALARS: Final = frozenset({str, int, float, bool, type(None)})
 
 
 def signature_validator(tool: FunctionTool[Any]) -> SchemaValidator:
@@ -124,10 +126,9 @@ def portable(value: Any) -> Any:
 
 
 def _portable(content: Any) -> Any:
-    if isinstance(content, Iterator):
-        raise TypeError("an iterator was returned, which can be read only once: return a list of what it gives")
     try:
         written = tool_return_ta.dump_json(content)
+        _check_iterators(content)
         # Neither a long integer nor a deep value fits into less.
         if len(written) > MAX_KEPT_DEPTH:
             _check_depth(codec.decode(written))
@@ -139,6 +140,20 @@ def _portable(content: Any) -> Any:
             raise TypeError(f"a {type(content).__name__} was returned that has no JSON form: {error}") from None
         return plain
     return content
+
+
+def _check_iterators(content: object) -> None:
+    """To be called when it has been written, which ends where a value holds itself. Raises `TypeError`."""
+    walked = [content]
+    for value in walked:
+        if type(value) in _SCALARS:
+            continue
+        if isinstance(value, Iterator):
+            raise TypeError("an iterator was returned, which can be read only once: return a list of what it gives")
+        if isinstance(value, Mapping):
+            walked.extend(cast("Mapping[object, object]", value).values())
+        elif isinstance(value, list | tuple | set | frozenset):
+            walked.extend(cast("Iterable[object]", value))
 
 
 def _check_depth(value: object) -> None:

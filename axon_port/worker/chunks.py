@@ -212,7 +212,10 @@ class ChunkQueue:
 
     def _append(self, kind: str, step: int, data: Any) -> None:
         if (tail := self._tails.pop(kind, None)) is not None:
-            tail.data.deltas.append(data)
+            if kind in JOINED:
+                tail.data.deltas.append(data)
+            else:
+                tail.data = data
             self._waiting.append(tail)
             return
         answer = self._answer if kind in ANSWER else None
@@ -231,36 +234,47 @@ class ChunkQueue:
         first = self._waiting[0]
         if first.kind in JOINED:
             return self._next_text(first)
-        follows = len(self._waiting) == 1 and not self._is_whole(first)
-        value = first.data
-        if isinstance(value, Growing):
-            known, value = value.value()
-            value = value if known else first.held
-            if follows and self._keys.begun(_last_text(value)):
-                first.held = value
-                return _LATER
-            if value is _NOTHING:
+        if isinstance(first.data, Growing):
+            return self._next_value(first, first.data)
+        self._waiting.popleft()
+        return first.step, first.kind, first.data
+
+    def _next_value(self, first: _Waiting, growing: Growing) -> tuple[int, str, Any] | None:
+        known, value = growing.value()
+        value = value if known else first.held
+        if self._keys.begun(_last_text(value)):
+            if self._continuation(first) is not None:
+                # It stands for this one too.
                 self._waiting.popleft()
                 return None
+            if not self._is_whole(first):
+                first.held = value
+                return self._hold(first)
         self._waiting.popleft()
-        return first.step, first.kind, value
+        return None if value is _NOTHING else (first.step, first.kind, value)
 
     def _next_text(self, first: _Waiting) -> tuple[int, str, Any] | None:
         waiting: _Text = first.data
-        goes_on = self._continuation(first)
-        waiting.settle(self._keys, follows=goes_on is not None or not self._is_whole(first))
-        text = waiting.take(self._max)
-        if waiting.is_settled:
-            if waiting.is_empty:
-                self._waiting.popleft()
-            elif goes_on is not None:
-                goes_on.data.deltas.insert(0, waiting.held)
-                self._waiting.popleft()
-            elif len(self._waiting) > 1:
-                self._tails[first.kind] = self._waiting.popleft()
-            elif not text:
-                return _LATER
-        return (first.step, first.kind, text) if text else None
+        if waiting.deltas or waiting.is_settled:
+            follows = not self._is_whole(first) or self._continuation(first) is not None
+            waiting.settle(self._keys, follows=follows)
+        if text := waiting.take(self._max):
+            return first.step, first.kind, text
+        if waiting.is_empty:
+            self._waiting.popleft()
+            return None
+        if (goes_on := self._continuation(first)) is not None:
+            goes_on.data.deltas.insert(0, waiting.held)
+            self._waiting.popleft()
+            return None
+        return self._hold(first)
+
+    def _hold(self, first: _Waiting) -> tuple[int, str, Any] | None:
+        """Have the first wait for what follows it, and let another kind go before it."""
+        if len(self._waiting) == 1:
+            return _LATER
+        self._tails[first.kind] = self._waiting.popleft()
+        return None
 
 
 def _unsettled(text: str, keys: Keys) -> int:

@@ -7,6 +7,7 @@ tell how late the loop is. Everything else goes to the loop in the order in whic
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections import deque
@@ -50,6 +51,13 @@ class InputEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class InputEnding:
+    """The input was closed, and what came before that waits until answers are read."""
+
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class InputLost:
     """The framing is lost: nothing that follows can be read."""
 
@@ -69,7 +77,7 @@ class ParentDied:
 
 _PAYLOAD: Final = (bytes, bytearray)
 
-Item = Received | InputEnded | InputLost | Signalled | ParentDied
+Item = Received | InputEnding | InputEnded | InputLost | Signalled | ParentDied
 
 
 class Inbox:
@@ -170,6 +178,7 @@ class Intake:
         self._recorder = recorder
         self._taken: list[Item] = []
         self._lost = False
+        self._ending_at = math.inf
         self.resume: Callable[[], None] = lambda: None
         self.frames_in = 0
         self.pings = 0
@@ -193,11 +202,13 @@ class Intake:
             error = WireError("TruncatedFrame", "the input ended inside a frame: some bytes of it never came")
             self._exchanges.say(error_frame(None, error))
         self._on_ended()
-        self._inbox.put(InputEnded(truncated))
+        self._inbox.put(InputEnded(truncated, min(self._ending_at, time.monotonic())))
 
     def ending(self) -> None:
         # A parent that reads no answers could put off the end for ever.
+        self._ending_at = time.monotonic()
         self._on_ended()
+        self._inbox.put(InputEnding(self._ending_at))
 
     def listener_gone(self) -> None:
         self._on_gone()

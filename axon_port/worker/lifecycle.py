@@ -12,6 +12,7 @@ Of several reasons to stop the first is named and the shortest grace counts; a l
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from axon_port.wire.commands import Shutdown, parse_command
 from axon_port.wire.errors import WireError
 from axon_port.worker.dispatch import Dispatcher, Surroundings
 from axon_port.worker.exchanges import Exchange, Exchanges
-from axon_port.worker.intake import Inbox, InputEnded, InputLost, ParentDied, Received, Signalled
+from axon_port.worker.intake import Inbox, InputEnded, InputEnding, InputLost, ParentDied, Received, Signalled
 from axon_port.worker.logs import LogSink
 from axon_port.worker.options import Options
 from axon_port.worker.redaction import Redactor
@@ -78,8 +79,8 @@ class Lifecycle:
         self._loop = asyncio.get_running_loop()
         self._stopping = False
         self._read_at = 0.0
-        self._end_at: float | None = None
-        self._end_timer: asyncio.TimerHandle | None = None
+        self._end_at = math.inf
+        self._end_timer: asyncio.Handle = self._loop.call_soon(lambda: None)
         self.over = asyncio.Event()
         self.reason: Reason = "shutdown"
         self.status = EX_OK
@@ -111,6 +112,8 @@ class Lifecycle:
                     self._input_ended(EX_DATAERR if truncated else EX_OK, item.at)
                 case ParentDied():
                     self._input_ended(EX_OK, item.at)
+                case InputEnding(at):
+                    self._end_in(self._parts.options.drain_timeout, at, DRAIN_UNWIND_SECONDS)
                 case InputLost():
                     self._framing_lost()
                 case Signalled():
@@ -159,19 +162,24 @@ class Lifecycle:
         self._stopping = True
         if reason != "eof":
             self.dispatcher.refuse_new_runs()
-        grace = max(0.0, since + grace - time.monotonic())
-        end_at = self._loop.time() + grace
-        if self._end_at is None or end_at < self._end_at:
-            if self._end_timer is not None:
-                self._end_timer.cancel()
-            self._end_at = end_at
-            if reason != "eof":
-                # The end of the input has set the watchdog already, on the reader's thread.
-                self._parts.watchdog.expire_in(grace + MARGIN_SECONDS)
-            self._end_timer = self._loop.call_later(grace, self._grace_over, unwind)
+        if reason != "eof":
+            # The end of the input has set the watchdog already, on the reader's thread.
+            self._parts.watchdog.expire_in(max(0.0, since + grace - time.monotonic()) + MARGIN_SECONDS)
+        self._end_in(grace, since, unwind)
         self._idle()
 
+    def _end_in(self, grace: float, since: float, unwind: float) -> None:
+        """End what is left when `grace` is over; the shortest counts."""
+        end_at = max(0.0, since + grace - time.monotonic()) + self._loop.time()
+        if end_at < self._end_at:
+            self._end_at = end_at
+            self._end_timer.cancel()
+            self._end_timer = self._loop.call_at(end_at, self._grace_over, unwind)
+
     def _grace_over(self, unwind: float) -> None:
+        if not self._stopping:
+            # The end of the input is still to be read.
+            self.reason = "eof"
         error = _cancelled("the worker is going down and the time for this run is over")
         self.dispatcher.end_all(error, within=unwind)
         self._loop.call_later(unwind, self.over.set)

@@ -27,8 +27,10 @@ class Loop(asyncio.SelectorEventLoop):
     pydantic-ai keeps all of the run, its prompt and its history.
     """
 
-    def __init__(self) -> None:
-        super().__init__(Selector())
+    def __init__(self, on_turn: Callable[[], None]) -> None:
+        selector = Selector()
+        super().__init__(selector)
+        selector.on_turn = on_turn
 
     def run_forever(self) -> None:
         """As every loop's, but what raises `SystemExit` or `KeyboardInterrupt` ends its own task, which has it by then,

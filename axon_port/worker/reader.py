@@ -22,6 +22,9 @@ READ_BYTES: Final = 122_880
 MEMORY_SECONDS: Final = 0.01
 """Between two attempts to read, where there is no memory."""
 
+_HALF_CLOSED: Final = getattr(select, "POLLRDHUP", 0)
+"""A socket says no more of its other end's `shutdown`; a pipe's end is seen whatever is asked for."""
+
 _GONE: Final = select.POLLERR | select.POLLHUP | select.POLLNVAL
 
 
@@ -149,7 +152,7 @@ class Reader:
         self.bytes_in += len(data)
         if not self._listener.heard(self._decoder.receive(data)) and not self._paused:
             self._paused = True
-            self._poll.modify(fd, 0)
+            self._poll.modify(fd, _HALF_CLOSED)
 
 
 def _pipe() -> tuple[int, int]:

@@ -68,7 +68,7 @@ class Roster:
             agent.closed = True
             try:
                 await close_capabilities(agent.definition.capabilities)
-            except Exception:
+            except (Exception, SystemExit, KeyboardInterrupt):
                 # Of whoever's transport that is. Neither a run's result nor a deletion hangs on it.
                 _logger.exception("what agent %r kept open could not be closed", agent.definition.agent_id)
             await agent.definition.lease.end()

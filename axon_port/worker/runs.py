@@ -70,6 +70,7 @@ class ActiveRun:
         self._prompts: list[commands.Enqueue] = []
         self.task: asyncio.Task[Frame] | None = None
         self._leaving: asyncio.Task[Frame] | None = None
+        self._retiring: asyncio.Task[None] | None = None
 
     # --- lifecycle
 
@@ -189,6 +190,12 @@ class ActiveRun:
         if self._has_turn and self._agent.turns is not None:
             self._agent.turns.release()
 
+    def _leave_agent(self) -> None:
+        self._count_out()
+        if self._agent is not None and self._agent.retired:
+            # Its run was left behind, and may never come to do it itself.
+            self._retiring = asyncio.get_running_loop().create_task(self._services.roster.retire(self._agent))
+
     async def _execute(self, agent: Agent) -> Frame:
         services = self._services
         self._spans.executing(agent.definition.label)
@@ -282,7 +289,7 @@ class ActiveRun:
 
     def _settle(self, frame: Frame) -> None:
         self._settled = True
-        self._count_out()
+        self._leave_agent()
         for timer in self._timers:
             timer.cancel()
         with contextlib.ExitStack() as whatever_happens:

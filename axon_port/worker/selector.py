@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import selectors
 import time
+from collections.abc import Callable
 from typing import Final
 
 LOOK_SECONDS: Final = 0.001
@@ -19,8 +20,14 @@ class Selector(selectors.DefaultSelector):
 
     _looked = 0.0
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.on_turn: Callable[[], None] = lambda: None
+        """Called in every turn of the loop."""
+
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         """As every selector's; nothing where the caller does not want to wait and has looked a moment ago."""
+        self.on_turn()
         if timeout is not None and timeout <= 0 and time.monotonic() - self._looked < LOOK_SECONDS:
             return []
         ready = super().select(timeout)

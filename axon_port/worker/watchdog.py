@@ -31,7 +31,7 @@ TICK_SECONDS: Final = 0.25
 """How often the parent process is looked at: noticed within a second."""
 
 BEAT_SECONDS: Final = 0.1
-"""How often the loop says that it turns."""
+"""How often the loop says how late it is."""
 
 LAST_RESORT_SECONDS: Final = 1.0
 """After a deadline, until the process ends even if no Python can run."""
@@ -60,15 +60,19 @@ class Watchdog:
         self._deadline = math.inf
         self._busy_deadline = math.inf
         self._changed = threading.Condition()
-        self._last_beat = time.monotonic()
+        self._last_beat = self._last_turn = time.monotonic()
         self._last_resort = ExitTimer(status, cpu=False)
         self._held = ExitTimer(status, cpu=True)
         self._held_seconds = min(HELD_CPU_SECONDS, max(LEAST_HELD_CPU_SECONDS, drain_timeout))
         threading.Thread(target=self._watch, name="axon-port watchdog", daemon=True).start()
 
     def beat(self) -> None:
-        """The loop turns."""
+        """The loop has come to what it has to do every `BEAT_SECONDS`."""
         self._last_beat = time.monotonic()
+
+    def turned(self) -> None:
+        """The loop has done what was ready: it is not blocked."""
+        self._last_turn = time.monotonic()
 
     @property
     def lag_ms(self) -> int:
@@ -78,7 +82,7 @@ class Watchdog:
     @property
     def turns(self) -> bool:
         """Whether the loop turns, however late."""
-        return time.monotonic() - self._last_beat < BLOCKED_SECONDS
+        return time.monotonic() - self._last_turn < BLOCKED_SECONDS
 
     @property
     def remaining(self) -> float:
