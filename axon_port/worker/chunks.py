@@ -249,7 +249,7 @@ class ChunkQueue:
                 return None
             if not self._is_whole(first):
                 first.held = value
-                return self._hold(first)
+                return None if self._hold(first) else _LATER
         self._waiting.popleft()
         return None if value is _NOTHING else (first.step, first.kind, value)
 
@@ -258,23 +258,28 @@ class ChunkQueue:
         if waiting.deltas or waiting.is_settled:
             follows = not self._is_whole(first) or self._continuation(first) is not None
             waiting.settle(self._keys, follows=follows)
-        if text := waiting.take(self._max):
-            return first.step, first.kind, text
+        text = waiting.take(self._max)
+        if waiting.is_settled and not self._let_go(first, waiting) and not text:
+            return _LATER
+        return (first.step, first.kind, text) if text else None
+
+    def _let_go(self, first: _Waiting, waiting: _Text) -> bool:
+        """Whether the first makes room for another: all that may leave of it has left."""
         if waiting.is_empty:
             self._waiting.popleft()
-            return None
-        if (goes_on := self._continuation(first)) is not None:
+        elif (goes_on := self._continuation(first)) is not None:
             goes_on.data.deltas.insert(0, waiting.held)
             self._waiting.popleft()
-            return None
-        return self._hold(first)
+        elif not self._is_whole(first):
+            return self._hold(first)
+        return True
 
-    def _hold(self, first: _Waiting) -> tuple[int, str, Any] | None:
-        """Have the first wait for what follows it, and let another kind go before it."""
+    def _hold(self, first: _Waiting) -> bool:
+        """Have the first wait for what follows it; whether another kind can go before it."""
         if len(self._waiting) == 1:
-            return _LATER
+            return False
         self._tails[first.kind] = self._waiting.popleft()
-        return None
+        return True
 
 
 def _unsettled(text: str, keys: Keys) -> int:

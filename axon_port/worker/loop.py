@@ -27,7 +27,7 @@ class Loop(asyncio.SelectorEventLoop):
     pydantic-ai keeps all of the run, its prompt and its history.
     """
 
-    def __init__(self, on_turn: Callable[[], None]) -> None:
+    def __init__(self, on_turn: Callable[[], None] = lambda: None) -> None:
         selector = Selector()
         super().__init__(selector)
         selector.on_turn = on_turn

@@ -7,9 +7,12 @@ else.
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import logging
 import os
 import re
+import stat
 import threading
 import time
 from collections import deque
@@ -39,10 +42,9 @@ class Recorder:
     """
 
     def __init__(self, path: Path, redactor: Redactor, options: Mapping[str, Any]) -> None:
-        # Frames are other people's conversations: nobody else on this machine has to read them.
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        self._file = os.fdopen(stdio.private(descriptor), "wb")
-        os.close(descriptor)
+        self._file = os.fdopen(_opened(path, nouse_stdio=bool(options.get("nouse_stdio"))), "wb")
+        # A child would go on holding the lock when we are gone, and the worker in our place could not record.
+        os.register_at_fork(after_in_child=self._leave_to_parent)
         self._redactor = redactor
         self._began = time.monotonic_ns()
         # The outbox takes it for its own: see there why there is one for all.
@@ -82,6 +84,10 @@ class Recorder:
             self._changed.notify_all()
         if self._thread is not None:
             self._thread.join(timeout)
+
+    def _leave_to_parent(self) -> None:
+        if not self._file.closed:
+            stdio.forget(self._file.fileno())
 
     def _keep(self, direction: Direction, payload: bytes) -> None:
         at = (time.monotonic_ns() - self._began) // 1000
@@ -134,6 +140,39 @@ class Recorder:
         if direction == "in":
             payload = self._redactor.payload(without_secrets(payload))
         return entry_line(at, direction, payload)
+
+
+def _opened(path: Path, *, nouse_stdio: bool) -> int:
+    """An empty file that nobody else reads or writes. Raises `OSError`, and has changed no file then."""
+    try:
+        # A FIFO that nobody reads would be waited for, before anybody has heard a word of us.
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
+    except OSError as error:
+        if error.errno == errno.ENXIO and path.is_fifo():
+            raise OSError(errno.ENXIO, "nobody reads from this FIFO") from None
+        raise
+    try:
+        if stdio.carries_frames(fd, nouse_stdio=nouse_stdio):
+            raise OSError(errno.EINVAL, "frames come or go there, and nothing else may")
+        os.set_blocking(fd, True)
+        if stat.S_ISREG(os.fstat(fd).st_mode):
+            _make_ours(fd)
+        return stdio.private(fd)
+    finally:
+        os.close(fd)
+
+
+def _make_ours(fd: int) -> None:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise OSError(error.errno, "another worker is recording there") from None
+    except OSError:
+        # Some file systems know no locks. A record without one is better than none.
+        _logger.debug("no lock for the record", exc_info=True)
+    # Frames are other people's conversations: nobody else on this machine has to read them.
+    os.fchmod(fd, 0o600)
+    os.ftruncate(fd, 0)
 
 
 def _begins_object(payload: bytes | bytearray) -> bool:

@@ -39,6 +39,7 @@ from axon_port.worker.watchdog import BEAT_SECONDS, Watchdog, stack_of_main
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Callable
 
     from axon_port.worker.lifecycle import Lifecycle
     from axon_port.worker.meters import Figures
@@ -148,7 +149,8 @@ class Worker:
             self._reader.start()
             import anyio
 
-            anyio.run(self._main, backend="asyncio", backend_options={"loop_factory": self._new_loop})
+            loop_options = {"loop_factory": lambda: _new_loop(self._watchdog.turned)}
+            anyio.run(self._main, backend="asyncio", backend_options=loop_options)
         except BaseException as error:
             _logger.critical("the worker failed: %r", error, exc_info=error)
             self._leave_in_order("fatal", EX_SOFTWARE)
@@ -170,16 +172,6 @@ class Worker:
         }
 
     # --- on the event loop
-
-    def _new_loop(self) -> asyncio.AbstractEventLoop:
-        import asyncio
-
-        from axon_port.worker.loop import Loop
-
-        loop = Loop(self._watchdog.turned)
-        # asyncio leaves it to whoever makes a loop; some libraries ask for the thread's where none need be running.
-        asyncio.set_event_loop(loop)
-        return loop
 
     async def _main(self) -> None:
         from axon_port.worker.loop import Escaped
@@ -430,6 +422,17 @@ def serve(options: Options) -> NoReturn:
     port = stdio.claim(nouse_stdio=options.nouse_stdio)
     os.environ.setdefault("PYDANTIC_AI_NO_BANNER", "1")
     Worker(options, port, Guardian(), redactor, recorder).serve()
+
+
+def _new_loop(on_turn: Callable[[], None]) -> asyncio.AbstractEventLoop:
+    import asyncio
+
+    from axon_port.worker.loop import Loop
+
+    loop = Loop(on_turn)
+    # asyncio leaves it to whoever makes a loop; some libraries ask for the thread's where none need be running.
+    asyncio.set_event_loop(loop)
+    return loop
 
 
 def _new_recorder(options: Options, redactor: Redactor) -> Recorder | None:

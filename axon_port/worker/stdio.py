@@ -71,6 +71,20 @@ def joined_to_frames(fd: int, *, nouse_stdio: bool) -> bool:
     return (ours.st_dev, ours.st_ino) == (theirs.st_dev, theirs.st_ino)
 
 
+def carries_frames(fd: int, *, nouse_stdio: bool) -> bool:
+    """Whether an open file is one of those that frames come from and go to, terminals included."""
+    theirs = os.fstat(fd)
+    if stat.S_ISCHR(theirs.st_mode) and not os.isatty(fd):
+        # Anybody may throw away frames and whatever else into one /dev/null.
+        return False
+    for frames in NOUSE_STDIO if nouse_stdio else STANDARD:
+        with contextlib.suppress(OSError):
+            ours = os.fstat(frames)
+            if (ours.st_dev, ours.st_ino) == (theirs.st_dev, theirs.st_ino):
+                return True
+    return False
+
+
 def claim(*, nouse_stdio: bool) -> FramePort:
     """Take the frame descriptors and put harmless ones in their place. Call it once, first of all."""
     read_from, write_to = NOUSE_STDIO if nouse_stdio else STANDARD
@@ -80,7 +94,7 @@ def claim(*, nouse_stdio: bool) -> FramePort:
         missing = write_to if not writable else read_from
         direction = "writing" if not writable else "reading"
         raise BadDescriptor(f"descriptor {missing} is not open for {direction}: frames go there")
-    _fill_standard()
+    fill_standard()
     read_fd = private(read_from) if readable else None
     if read_fd is not None:
         _widen(read_fd)
@@ -98,7 +112,7 @@ def claim(*, nouse_stdio: bool) -> FramePort:
         captured[_capture(_CAPTURED["stderr"])] = "stderr"
     else:
         replace_stderr()
-    os.register_at_fork(after_in_child=lambda: _forget(read_fd, write_fd, *captured))
+    os.register_at_fork(after_in_child=lambda: forget(read_fd, write_fd, *captured))
     return FramePort(read_fd, write_fd, captured)
 
 
@@ -110,8 +124,8 @@ def _is_open(fd: int, direction: int) -> bool:
     return mode in {direction, os.O_RDWR}
 
 
-def _fill_standard() -> None:
-    # A descriptor 0 to 2 that was closed at the start would be given to the next file that is opened.
+def fill_standard() -> None:
+    """A descriptor 0 to 2 that was closed at the start would be given to the next file that is opened."""
     while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(fd, True)
     os.close(fd)
@@ -143,8 +157,8 @@ def _capture(fd: int) -> int:
     return kept
 
 
-def _forget(*fds: int | None) -> None:
-    # In a forked child: it shares the frame descriptors until it execs, and must neither write nor hold them.
+def forget(*fds: int | None) -> None:
+    """In a forked child: it shares our descriptors until it execs, and must neither write nor hold them."""
     for fd in fds:
         if fd is not None:
             _replace_with_null(fd)

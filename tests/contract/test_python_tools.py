@@ -550,9 +550,10 @@ def test_a_second_signal_is_heard_while_an_exit_handler_runs() -> None:
         assert worker.wait_exit() == 128 + signal.SIGTERM
 
 
-def test_an_iterator_is_no_result(python_worker: Worker) -> None:
+@pytest.mark.parametrize("depth", [0, 2])
+def test_an_iterator_is_no_result(python_worker: Worker, depth: int) -> None:
     """clause: TOOL-RAISES, JSON-OUT-NONE"""
-    failed(run_tool(python_worker, "count_down"), "ToolError")
+    failed(run_tool(python_worker, "count_down", {"depth": depth}), "ToolError")
 
 
 def test_what_a_tool_does_to_descriptors_and_exit_handlers_spoils_no_end() -> None:

@@ -423,6 +423,30 @@ def test_a_growing_value_that_ends_like_a_key_waits_until_it_has_grown() -> None
     assert not queue
 
 
+def test_a_growing_value_that_ends_like_a_key_waits_behind_another_kind_too() -> None:
+    """clause: SEC-KEYS, STREAM-OUTPUT"""
+    queue, whole = with_key(), Whole()
+    whole.now = {"a": KEY[:5]}
+    queue.add("output", 1, whole)
+    assert data(queue) == []
+    queue.add("thinking", 1, "hm")
+    assert data(queue) == ["hm"]
+    grown = Whole()
+    grown.now = {"a": f"{KEY}!"}
+    queue.add("output", 1, grown)
+    assert data(queue) == [{"a": f"{KEY}!"}], "a whole key is the redaction's matter"
+    queue.add("output", 1, whole)
+    queue.add("thinking", 1, "hm")
+    queue.add("output", 1, grown)
+    assert data(queue) == ["hm", {"a": f"{KEY}!"}], "the later one stands for the one before"
+    queue.add("output", 1, whole)
+    queue.add("thinking", 1, "hm")
+    assert data(queue) == ["hm"]
+    queue.close_text()
+    assert data(queue) == [{"a": KEY[:5]}]
+    assert not queue
+
+
 def test_what_begins_like_a_key_is_dropped_with_the_answer_that_is_given_up() -> None:
     """clause: SEC-KEYS, MODEL-RETRY"""
     queue = with_key()

@@ -11,7 +11,7 @@ from axon_port.wire.events import BESIDE_ID_BYTES
 from axon_port.wire.framing import FramingLost, Oversize
 from axon_port.worker import intake as intakes
 from axon_port.worker.exchanges import Exchange
-from axon_port.worker.intake import Inbox, InputEnded, InputLost, Item, Received, Signalled
+from axon_port.worker.intake import Inbox, InputEnded, InputEnding, InputLost, Item, Received, Signalled
 from tests.kit.shapes import problems_of
 
 from .rig import PONG, Desk
@@ -263,12 +263,17 @@ def test_an_input_that_broke_off_is_told_before_the_end() -> None:
     assert desk.items() == [InputEnded(True)]
 
 
-def test_an_input_that_will_end_is_told_before_it_is_read_to_its_end() -> None:
-    """A parent that reads nothing could put that off for ever. clause: LIFE-EOF"""
-    desk = Desk()
+def test_the_end_of_an_input_counts_from_when_it_was_seen_to_come() -> None:
+    """A parent that reads nothing could put it off for ever. clause: LIFE-EOF"""
+    desk = FrontDesk()
     desk.intake.ending()
     assert desk.heard == ["ended"]
-    assert desk.inbox.take() is None
+    (ending,) = desk.items()
+    assert isinstance(ending, InputEnding)
+    desk.intake.ended(truncated=False)
+    (ended,) = desk.items()
+    assert isinstance(ended, InputEnded)
+    assert ended.at == ending.at
 
 
 def test_an_input_that_ended_between_frames_says_nothing() -> None:

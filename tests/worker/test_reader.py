@@ -193,6 +193,17 @@ def test_the_end_of_the_input_is_seen_during_a_rest_and_heard_after_it() -> None
         assert [ear.next(), ear.next()] == [b"y", ("ended", False)]
 
 
+def test_the_half_closed_end_of_a_socket_is_seen_during_a_rest() -> None:
+    """clause: LIFE-EOF"""
+    ours, parents = socket.socketpair()
+    with ours, parents, reading(ours.fileno()) as (_, ear, _output):
+        ear.willing = False
+        parents.send(encode_frame(b"x"))
+        assert ear.next() == b"x"
+        parents.shutdown(socket.SHUT_WR)
+        assert ear.next() == "ending"
+
+
 def test_a_closed_output_is_noticed_without_writing_to_it() -> None:
     """clause: LIFE-STDOUT"""
     with pipe() as ends, reading(ends.read_fd) as (_, ear, output):

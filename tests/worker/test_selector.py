@@ -68,7 +68,7 @@ def test_a_loop_that_is_always_busy_still_hears() -> None:
 
 
 def test_the_loop_of_the_worker_is_its_threads_also_where_none_runs() -> None:
-    loop = serve._new_loop()  # pyright: ignore[reportPrivateUsage]
+    loop = serve._new_loop(lambda: None)  # pyright: ignore[reportPrivateUsage]
     try:
         assert asyncio.get_event_loop() is loop
     finally:

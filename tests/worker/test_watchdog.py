@@ -122,7 +122,7 @@ def test_a_loop_that_turns_is_given_more_time(monkeypatch: pytest.MonkeyPatch, p
     clock, expired, orphaned = Clock(), threading.Event(), threading.Event()
     monkeypatch.setattr(watchdogs, "time", clock)
     watchdog = watching(expired.set, orphaned.set)
-    watchdog.beat()
+    watchdog.turned()
     watchdog.expire_in(0.5)
     clock.now += 0.9
     # It has been round at least once when it has noticed that the parent is another.
@@ -131,7 +131,7 @@ def test_a_loop_that_turns_is_given_more_time(monkeypatch: pytest.MonkeyPatch, p
     assert not expired.is_set()
     clock.now += watchdogs.BLOCKED_SECONDS if then == "it is blocked" else watchdogs.BUSY_SECONDS
     if then == "it takes too long":
-        watchdog.beat()
+        watchdog.turned()
     waited(expired)
 
 

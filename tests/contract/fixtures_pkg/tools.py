@@ -14,7 +14,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from os import getcwd
 from typing import Annotated, Any
 
@@ -68,9 +67,12 @@ def picky(x: Annotated[int, AfterValidator(_check)]) -> int:
     return x
 
 
-def count_down() -> Iterator[int]:
-    """What can be read only once."""
-    return iter([3, 2, 1])
+def count_down(depth: int) -> Any:
+    """What can be read only once, inside other values."""
+    value: Any = iter([3, 2, 1])
+    for _ in range(depth):
+        value = {"in": [value]}
+    return value
 
 
 def deps_of(ctx: RunContext[Any]) -> Any:
