@@ -31,6 +31,11 @@ Place = tuple[str | int, ...]
 _NEVER: Final = (ValueError, LookupError, UserError, httpx2.InvalidURL, httpx2.HTTPStatusError)
 """What is raised for an address or a media type that is wrong."""
 
+_NO_FORM: Final = (*_NEVER, RuntimeError, NotImplementedError, AssertionError)
+"""What is raised for a part that a provider's interface has no form for."""
+
+_MODELS: Final = "pydantic_ai.models"
+
 _LATER: Final = (httpx2.RequestError, OSError, asyncio.CancelledError)
 """What is raised for an address that was not reached in time. Whoever cancels says so with another error."""
 
@@ -85,10 +90,11 @@ def _worked_on(traceback: TracebackType | None) -> tuple[Attachment, bool] | Non
     """What was being fetched, or asked for its form, when an error was raised; and whether it was being fetched."""
     found: tuple[Attachment, bool] | None = None
     for frame, _ in walk_tb(traceback):
-        fetched = frame.f_code is download_item.__code__
-        worked_on = frame.f_locals.get("item" if fetched else "self")
-        if isinstance(worked_on, FileUrl | BinaryContent):
-            found = worked_on, fetched
+        # There, as in `download_item`, an `item` of a prompt gets the form in which it is sent.
+        of_a_model = str(frame.f_globals.get("__name__")).startswith(_MODELS)
+        for name in ("self", "item") if of_a_model else ("self",):
+            if isinstance(worked_on := frame.f_locals.get(name), FileUrl | BinaryContent):
+                found = worked_on, frame.f_code is download_item.__code__
     return found
 
 
@@ -99,7 +105,7 @@ def _failure(
     reason = _reason(error, attachment)
     if isinstance(attachment, FileUrl) and fetched and _may_pass(error):
         return NotFetched(model_name, urlsplit(attachment.url).hostname or "the address", reason)
-    if not isinstance(error, _NEVER):
+    if not isinstance(error, _NEVER if fetched else _NO_FORM):
         return None
     if not fetched:
         return UnusableAttachment(attachment, f"{model_name} cannot be sent this: {reason}")
@@ -122,10 +128,10 @@ def _reason(error: BaseException, attachment: Attachment) -> str:
     """In words, without the address: its query may hold a key."""
     if isinstance(error, httpx2.HTTPStatusError):
         return f"it answers with HTTP status {error.response.status_code}"
-    if isinstance(error, LookupError):
-        return "there is no form for its media type"
     if isinstance(error, asyncio.CancelledError):
         return "it took too long"
+    if isinstance(error, LookupError) or not str(error):
+        return "there is no form for its media type"
     text = str(error).partition(_NOT_OURS)[0].rstrip(".")
     if isinstance(attachment, FileUrl):
         text = text.replace(attachment.url, "…")

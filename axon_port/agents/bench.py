@@ -23,6 +23,7 @@ from pydantic_ai.toolsets import AbstractToolset, ToolsetTool
 from axon_port.agents.deferral import ARGS_AFTER_APPROVAL
 from axon_port.agents.ends import ToolFault, denial, fault_of, heard_out, too_late
 from axon_port.agents.functions import call_function
+from axon_port.agents.history import plain
 from axon_port.agents.host import Broken, Call, Failed, Happened, Host, Retry, Returned
 from axon_port.agents.tools import ToolSpec
 
@@ -129,7 +130,11 @@ class ToolBench:
     async def _call_parent(self, call: Call) -> Any:
         match await self.host.call_parent(call):
             case Returned(value, content):
-                return ToolReturn[Any](return_value=value, content=list(content)) if content else value
+                kept = plain(value)
+                if not content:
+                    return kept
+                whole = kept if isinstance(kept, ToolReturn) else ToolReturn[Any](value)
+                return replace(whole, content=list(content))
             case Retry(message):
                 raise ModelRetry(message)
             case Failed(message):

@@ -13,7 +13,7 @@ from pydantic_ai.tools import DeferredToolRequests, DeferredToolResults, RunCont
 from pydantic_graph import End
 
 from axon_port.agents.ends import denial
-from axon_port.agents.history import close_calls, enqueued, unanswered_calls
+from axon_port.agents.history import close_calls, enqueued, plain, unanswered_calls
 from axon_port.wire import commands
 from axon_port.wire.errors import WireError
 
@@ -114,4 +114,4 @@ def _open_call(part: ToolCallPart, requests: DeferredToolRequests) -> dict[str, 
 def _outcome(result: commands.DeferredResult) -> Any:
     if result.retry is not None:
         return ModelRetry(result.retry)
-    return result.result if result.failed is None else ToolFailed(result.failed)
+    return plain(result.result) if result.failed is None else ToolFailed(result.failed)

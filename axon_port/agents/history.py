@@ -33,6 +33,10 @@ INTERRUPTED: Final = "The call was interrupted before there was a result."
 NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 """No call has been answered."""
 
+PLAIN: Final = {"axon_port": "json"}
+"""Metadata of a tool's return that is JSON of a parent's. Without it pydantic-ai would read a picture, or an address to
+fetch, out of an object that looks like one, when the message comes back."""
+
 ALLOW_LOCAL: Final = "allow-local"
 """The `force_download` that opens our own network to an address. A function may say so, a command may not."""
 
@@ -54,10 +58,17 @@ def parse_history(messages: list[Any]) -> list[ModelMessage]:
         details = faults_of(error)[:MAX_REPORTED_FAULTS]
         message = "`message_history` is no list of messages: give back the `messages` of earlier results as they were"
         raise WireError("InvalidHistory", message, details=details) from None
-    # Rarely there, and looking through a long history takes its time.
+    # Both are rarely there, and looking through a long history takes its time.
     if ALLOW_LOCAL.encode() in written:
         _keep_out(parsed)
+    if codec.encode(PLAIN) in written:
+        _put_back(parsed, messages)
     return parsed
+
+
+def plain(value: Any) -> Any:
+    """A parent's result for pydantic-ai, so that it comes back as what it is."""
+    return ToolReturn(value, metadata=PLAIN) if _looks_like_content(value) else value
 
 
 def check_closed(messages: Sequence[ModelMessage], *, prompted: bool) -> None:
@@ -122,7 +133,8 @@ def close_calls(
     for call_id, call in unanswered_calls(messages).items():
         if call_id in answered:
             whole = _whole(answered[call_id])
-            returns.append(ToolReturnPart(call.tool_name, whole.return_value, tool_call_id=call_id))
+            returned = ToolReturnPart(call.tool_name, whole.return_value, tool_call_id=call_id, metadata=whole.metadata)
+            returns.append(returned)
             shown += [] if whole.content is None else [UserPromptPart(whole.content)]
         else:
             returns.append(ToolReturnPart(call.tool_name, said, tool_call_id=call_id, outcome=outcome))
@@ -134,6 +146,27 @@ def close_calls(
     else:
         messages.append(ModelRequest(parts=parts, run_id=last.run_id, conversation_id=last.conversation_id))
     return returns
+
+
+def _looks_like_content(value: Any) -> bool:
+    """Whether an object somewhere in it has a `kind`, as what pydantic-ai shows a model has."""
+    walked = [value]
+    for one in walked:
+        if isinstance(one, dict):
+            found = cast("dict[str, Any]", one)
+            if "kind" in found:
+                return True
+            walked.extend(found.values())
+        elif isinstance(one, list):
+            walked.extend(cast("list[Any]", one))
+    return False
+
+
+def _put_back(parsed: Sequence[ModelMessage], messages: Sequence[Any]) -> None:
+    for message, given in zip(parsed, messages, strict=True):
+        for part, raw in zip(message.parts, given["parts"], strict=True):
+            if isinstance(part, ToolReturnPart) and part.metadata == PLAIN:
+                part.content = raw["content"]
 
 
 def _whole(value: Any) -> ToolReturn[Any]:

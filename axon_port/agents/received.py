@@ -6,12 +6,14 @@ A provider can say whatever it likes. What no frame could hold, or no later requ
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, Final, cast
 
 from pydantic_ai.messages import ModelResponse, TextPart, ThinkingPart, ToolCallPart
 from pydantic_ai.usage import RequestUsage
+from pydantic_core import from_json
 
 from axon_port.wire import codec
 from axon_port.wire.data import too_deep
@@ -19,6 +21,9 @@ from axon_port.wire.data import too_deep
 MAX_COUNT: Final = 2**53
 """Of a count of tokens. Some thousand digits are an integer to a provider's client; added up they cannot be written,
 and `stats` would be lost for good."""
+
+_ODD_NUMBER: Final = re.compile(r"NaN|Infinity|\d[eE]\+?\d{3}")
+"""What a text with a number beyond those of JSON has somewhere."""
 
 _REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}".encode()
 
@@ -31,8 +36,8 @@ def counts_make_sense(usage: RequestUsage) -> bool:
 def readable(response: ModelResponse) -> ModelResponse:
     """The response as any later request can send it.
 
-    Lone surrogates become U+FFFD. Arguments nested deeper than a frame may be become text, which their check refuses
-    as it refuses such arguments that came as text; the model is told.
+    Lone surrogates become U+FFFD, and a NaN or an infinity in arguments null. Arguments nested deeper than a frame may
+    be become text, which their check refuses as it refuses such arguments that came as text; the model is told.
     """
     parts = [_readable_part(part) for part in response.parts]
     unchanged = all(new is old for new, old in zip(parts, response.parts, strict=True))
@@ -53,14 +58,33 @@ def _readable_part(part: Any) -> Any:
 
 def _readable_args(args: Any) -> Any:
     if isinstance(args, str):
-        return _clean(args)
+        return _finite(_clean(args))
     if too_deep(args):
         return json.dumps(args)
     if args:
         written = codec.encode(args)
-        if _REPLACEMENT in written:
+        if _REPLACEMENT in written or not _is_finite(args):
             return codec.decode(written)
     return args
+
+
+def _finite(text: str) -> str:
+    """A text of arguments as the parent is told them: what was no number is null."""
+    if not _ODD_NUMBER.search(text):
+        return text
+    try:
+        args = from_json(text)
+    except ValueError:
+        return text
+    return text if _is_finite(args) else codec.encode(args).decode()
+
+
+def _is_finite(value: Any) -> bool:
+    try:
+        json.dumps(value, allow_nan=False)
+    except ValueError:
+        return False
+    return True
 
 
 def _clean(text: str) -> str:

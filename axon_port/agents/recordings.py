@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
+import stat
 import threading
 import time
 from collections import defaultdict
@@ -138,7 +140,7 @@ class Recordings:
         with self._lock:
             if path not in self._open or self._open[path].ended:
                 try:
-                    path.touch(0o600)
+                    _make_private(path)
                 except OSError as error:
                     raise WireError("InvalidAgent", f"recording {name!r} cannot be written: {error.strerror}") from None
                 self._open[path] = Recording(path, self._hide)
@@ -300,9 +302,24 @@ def digest(messages: Sequence[ModelMessage], settings: ModelSettings | None, par
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
 
+def _make_private(path: Path) -> None:
+    """A file of that name that only its user can read, an older one included. Raises `OSError`."""
+    fd = _open_private(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        if stat.S_ISREG(os.fstat(fd).st_mode):
+            os.fchmod(fd, 0o600)
+    finally:
+        os.close(fd)
+
+
+def _open_private(path: Path | str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
 def _append_whole(path: Path, line: bytes) -> None:
     """Raises `OSError`, and leaves no half line behind, which would make the whole file unreadable."""
-    with path.open("ab", buffering=0) as file:
+    # Somebody may have removed it meanwhile; what is made anew is as private.
+    with open(path, "ab", buffering=0, opener=_open_private) as file:
         end = file.tell()
         try:
             rest = memoryview(line)

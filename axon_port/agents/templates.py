@@ -19,6 +19,8 @@ from axon_port.wire.errors import WireError
 _OPENING: Final = "{{"
 _VARIABLE: Final = re.compile(r"\{\{\s*([^\s{}.]+(?:\.[^\s{}.]+)*)\s*\}\}")
 
+_INDEX_DIGITS: Final = 18
+
 
 @dataclass(frozen=True, slots=True)
 class Template:
@@ -58,9 +60,14 @@ def _value(path: str, deps: Any) -> str:
     for step in path.split("."):
         if isinstance(value, dict) and step in value:
             value = cast("dict[str, Any]", value)[step]
-        elif isinstance(value, list) and step.isdecimal() and int(step) < len(cast("list[Any]", value)):
+        elif isinstance(value, list) and _is_index(step, cast("list[Any]", value)):
             value = cast("list[Any]", value)[int(step)]
         else:
             message = f"a template needs {path!r}, which the deps do not have"
             raise WireError("InvalidDeps", message, details={"variable": path})
     return value if isinstance(value, str) else codec.encode(value).decode()
+
+
+def _is_index(step: str, values: list[Any]) -> bool:
+    # A number of thousands of digits is one that Python does not read.
+    return step.isdecimal() and len(step) <= _INDEX_DIGITS and int(step) < len(values)

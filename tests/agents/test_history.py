@@ -21,7 +21,7 @@ from pydantic_ai.messages import (
 from pydantic_ai.run import PendingMessage  # pyright: ignore[reportPrivateImportUsage]
 
 from axon_port.agents.attachments import attachments
-from axon_port.agents.history import dump_history, parse_history, resumable
+from axon_port.agents.history import dump_history, parse_history, plain, resumable
 from axon_port.wire import codec
 from axon_port.wire.errors import MAX_REPORTED_FAULTS, WireError
 
@@ -152,6 +152,35 @@ def test_a_call_that_was_answered_keeps_its_answer() -> None:
     assert (part.tool_call_id, part.outcome, part.content) == ("c1", "success", {"x": 1})
     assert isinstance(shown, UserPromptPart)
     assert shown.content == ["a picture of it"]
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        {"kind": "binary", "data": "aGk=", "media_type": "image/png", "note": "kept"},
+        {"rows": [{"kind": "image-url", "url": "https://example.org/a.png", "force_download": True}]},
+        {"kind": "uploaded-file", "file_id": "x", "provider_name": "openai"},
+        [{"kind": "of tree"}],
+    ],
+)
+def test_a_parents_result_that_looks_like_a_picture_comes_back_as_what_it_is(result: Any) -> None:
+    """clause: RUN-HISTORY, SEC-HISTORY"""
+    returned = plain(result)
+    sent: list[ModelMessage] = [
+        *CONVERSATION[:2],
+        ModelRequest([ToolReturnPart("look", returned.return_value, tool_call_id="c1", metadata=returned.metadata)]),
+    ]
+    parsed = parse_history(json.loads(dump_history(sent).text))
+    part = parsed[-1].parts[0]
+    assert isinstance(part, ToolReturnPart)
+    assert part.content == result
+    assert type(part.content) is type(result)
+    assert dump_history(parsed).text == dump_history(sent).text
+    assert list(attachments(parsed[-1].parts)) == []
+
+
+def test_any_other_result_is_given_as_it_is() -> None:
+    assert plain({"a": [1, {"b": None}]}) == {"a": [1, {"b": None}]}
 
 
 def test_what_was_enqueued_and_not_delivered_comes_last() -> None:

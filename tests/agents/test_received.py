@@ -1,5 +1,7 @@
 """What a model answered, as any later request can send it."""
 
+from typing import Any
+
 import pytest
 from pydantic_ai.messages import (
     BinaryContent,
@@ -34,6 +36,22 @@ def test_lone_surrogates_become_readable_text(part: ModelResponsePart, mended: M
     """
     response = ModelResponse(parts=[TextPart("fine"), part])
     assert readable(response).parts == [TextPart("fine"), mended]
+
+
+@pytest.mark.parametrize(
+    ("args", "mended"),
+    [
+        ('{"a": NaN, "b": [-Infinity, 1e999, 1E400]}', '{"a":null,"b":[null,null,null]}'),
+        ({"a": [float("nan"), 1.5]}, {"a": [None, 1.5]}),
+        ('{"a": "NaN, Infinity and 1e999"}', '{"a": "NaN, Infinity and 1e999"}'),
+        ('{"a": 1e300, "b": 1e-999}', '{"a": 1e300, "b": 1e-999}'),
+        ('{"a": NaN', '{"a": NaN'),
+    ],
+)
+def test_what_is_no_number_in_arguments_is_null_as_the_parent_is_told(args: Any, mended: Any) -> None:
+    """clause: JSON-OUT-NUMBERS"""
+    response = ModelResponse(parts=[ToolCallPart("look", args, "1")])
+    assert readable(response).parts == [ToolCallPart("look", mended, "1")]
 
 
 def test_what_is_readable_is_the_same_answer() -> None:

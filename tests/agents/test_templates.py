@@ -70,6 +70,7 @@ def test_a_value_is_neither_escaped_nor_expanded_again() -> None:
         "items.2",
         "items.-1",
         "items.one",
+        f"items.{'1' * 5000}",
         "customer.tags.name",
         "items.0.id.x",
     ],

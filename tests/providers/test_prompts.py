@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.kit import Frame, Worker, succeeded
+from tests.kit import Frame, Worker, failed, succeeded
 from tests.kit.providers import Interface, Provider
 
 from . import asked
@@ -18,6 +18,8 @@ Part = dict[str, Any]
 PIXELS = base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(range(256))).decode()
 HELLO = base64.b64encode(b"hello").decode()
 SITE = "https://example.com"
+
+LATIN_1 = base64.b64encode("caf\u00e9".encode("latin-1")).decode()
 
 
 def binary(media_type: str, data: str = PIXELS) -> Part:
@@ -107,9 +109,22 @@ SENT: dict[Interface, list[tuple[Part, Part]]] = {
 """Each part of a prompt, and the part that goes over HTTP for it."""
 
 NOT_TAKEN: dict[Interface, list[Part]] = {
-    "openai_chat": [{"type": "video_url", "url": f"{SITE}/a.mp4"}, binary("video/mp4")],
-    "openai_responses": [{"type": "video_url", "url": f"{SITE}/a.mp4"}, binary("audio/wav"), binary("video/mp4")],
+    "openai_chat": [
+        {"type": "video_url", "url": f"{SITE}/a.mp4"},
+        binary("video/mp4"),
+        binary("audio/ogg"),
+        binary("application/x-nope"),
+        binary("text/csv", LATIN_1),
+    ],
+    "openai_responses": [
+        {"type": "video_url", "url": f"{SITE}/a.mp4"},
+        binary("audio/wav"),
+        binary("video/mp4"),
+        binary("application/x-nope"),
+    ],
     "anthropic": [
+        binary("application/x-nope"),
+        binary("text/plain", LATIN_1),
         {"type": "audio_url", "url": f"{SITE}/a.mp3"},
         {"type": "video_url", "url": f"{SITE}/a.mp4"},
         binary("audio/wav"),
@@ -189,15 +204,13 @@ def test_a_prompt_may_be_enqueued_in_parts(worker: Worker, server: Provider, int
 def test_a_part_that_the_service_has_no_form_for_is_an_error_that_will_not_pass(
     worker: Worker, server: Provider, interface: Interface
 ) -> None:
-    """clause: ERR-RETRYABLE"""
-    agent, retryable = agent_on(worker, server), list[Part]()
+    """clause: ERR-RETRYABLE, RUN-FETCH"""
+    agent = agent_on(worker, server, retry={"attempts": 2, "base_ms": 1})
     for part in NOT_TAKEN[interface]:
-        error = worker.run(agent, [{"type": "text", "text": "look"}, part])
-        assert error["type"] == "error"
-        if error["retryable"] or error["error_type"] == "InternalError":
-            retryable.append({"part": part, "error": error})
+        error = failed(worker.run(agent, [{"type": "text", "text": "look"}, part]), "InvalidCommand")
+        field = "url" if "url" in part else "media_type"
+        assert [fault["loc"] for fault in error["details"]] == [["prompt", 1, field]]
     assert server.requests == []
-    assert retryable == []
 
 
 @pytest.mark.parametrize("interface", ["openai_chat", "google"])
