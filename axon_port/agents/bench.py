@@ -15,7 +15,6 @@ from typing import Any, Final
 
 import anyio
 from pydantic_ai.exceptions import ApprovalRequired, CallDeferred, ModelRetry, ToolFailed
-from pydantic_ai.messages import ToolReturn
 from pydantic_ai.tools import RunContext
 from pydantic_ai.tools import Tool as FunctionTool
 from pydantic_ai.toolsets import AbstractToolset, ToolsetTool
@@ -23,7 +22,7 @@ from pydantic_ai.toolsets import AbstractToolset, ToolsetTool
 from axon_port.agents.deferral import ARGS_AFTER_APPROVAL
 from axon_port.agents.ends import ToolFault, denial, fault_of, heard_out, too_late
 from axon_port.agents.functions import call_function
-from axon_port.agents.history import plain
+from axon_port.agents.history import plain, whole
 from axon_port.agents.host import Broken, Call, Failed, Happened, Host, Retry, Returned
 from axon_port.agents.tools import ToolSpec
 
@@ -131,10 +130,7 @@ class ToolBench:
         match await self.host.call_parent(call):
             case Returned(value, content):
                 kept = plain(value)
-                if not content:
-                    return kept
-                whole = kept if isinstance(kept, ToolReturn) else ToolReturn[Any](value)
-                return replace(whole, content=list(content))
+                return replace(whole(kept), content=list(content)) if content else kept
             case Retry(message):
                 raise ModelRetry(message)
             case Failed(message):
