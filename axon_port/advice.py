@@ -63,6 +63,16 @@ class AdvisingParser(argparse.ArgumentParser):
             message = f"{message}: it reads its input, write {self.prog} {command} < {words[0]}"
         self.error(message)
 
+    def misplaced(self, word: str, command: str) -> str:
+        """What to say of an option for a worker in front of a command, which would not heed it."""
+        flag = word.partition("=")[0]
+        usage = f"{self.prog} {command}"
+        if command == "replay":
+            (metavar,) = [action.metavar for action in self._actions if flag in action.option_strings]
+            value = f"={metavar}" if metavar else ""
+            usage = f"{usage} --option={flag}{value} FILE"
+        return f"{flag} is for a worker, and {command} does not heed it: write {usage}"
+
     def _proposal(self, message: str) -> str:
         """What to type instead, where that can be guessed."""
         if lacking := _LACKING.search(message):

@@ -11,15 +11,12 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Final
 
 from axon_port import __version__
 from axon_port.advice import AdvisingParser, UsageError
-from axon_port.statuses import EX_INTERRUPTED, EX_SOFTWARE, EX_USAGE
+from axon_port.statuses import EX_SOFTWARE, EX_USAGE
 from axon_port.worker.options import Options
-
-"""What a shell makes of a process that SIGINT has ended."""
 
 LEVELS: Final = ("debug", "info", "warning", "error", "critical")
 MIN_FRAME_BYTES: Final = 512
@@ -32,15 +29,16 @@ def run(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -
     parser = _parser()
     try:
         parser.demand_known(arguments)
-        said = list(_said_by(environment))
-        parser.demand_each(said)
-        parsed, leftover = parser.parse_known_args([*(word for _, word in said), *arguments])
-        if leftover:
-            parser.leftover(leftover, parsed.command)
+        # Without variables at first: a wrong one is to stop a worker, and nobody who asks for help.
+        parsed = _parsed(parser, arguments)
+        if parsed.command is None:
+            said = list(_said_by(environment))
+            parser.demand_each(said)
+            parsed = _parsed(parser, [*(word for _, word in said), *arguments])
     except UsageError as error:
         if parser.is_command(*arguments[:1]):
             # No worker was meant, so there are no frames that text could spoil, whatever stderr was joined to.
-            print(f"axon-port: {error}", file=sys.stderr)
+            _print_complaint(str(error))
             return EX_USAGE
         nouse_stdio = "--nouse-stdio" in arguments or _YES.get(
             environment.get(f"{PREFIX}NOUSE_STDIO", "").lower(), False
@@ -48,12 +46,28 @@ def run(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -
         _complain(str(error), nouse_stdio=nouse_stdio)
         return EX_USAGE
     if parsed.command is not None:
-        return _subcommand(parsed)
+        return _command(parser, parsed, arguments)
     if os.isatty(0) and os.isatty(2) and not parsed.nouse_stdio:
         from axon_port.terminal import advise_who_types
 
         advise_who_types()
     return _serve(parsed)
+
+
+def _parsed(parser: AdvisingParser, words: Sequence[str]) -> argparse.Namespace:
+    parsed, leftover = parser.parse_known_args(words)
+    if leftover:
+        parser.leftover(leftover, parsed.command)
+    return parsed
+
+
+def _command(parser: AdvisingParser, parsed: argparse.Namespace, arguments: Sequence[str]) -> int:
+    if arguments[0] != parsed.command:
+        _print_complaint(parser.misplaced(arguments[0], parsed.command))
+        return EX_USAGE
+    from axon_port.commands import run_command
+
+    return run_command(parsed, parser)
 
 
 def _serve(parsed: argparse.Namespace) -> int:
@@ -87,63 +101,6 @@ def _serve(parsed: argparse.Namespace) -> int:
 def _cannot_start(error: Exception, parsed: argparse.Namespace) -> int:
     _complain(f"the worker cannot start: {error!r}", nouse_stdio=parsed.nouse_stdio)
     return EX_SOFTWARE
-
-
-def _subcommand(parsed: argparse.Namespace) -> int:
-    try:
-        status = _run_subcommand(parsed)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # Whoever read has seen enough. What is still buffered must not fail when the interpreter ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except KeyboardInterrupt:
-        # Somebody at a terminal has seen enough, and wants no traceback.
-        return EX_INTERRUPTED
-    return status
-
-
-def _run_subcommand(parsed: argparse.Namespace) -> int:
-    match parsed.command:
-        case "pack":
-            from axon_port.shell import pack
-
-            return pack(sys.stdin.buffer, sys.stdout.buffer)
-        case "unpack":
-            from axon_port.shell import unpack
-
-            return unpack(sys.stdin.buffer, sys.stdout.buffer)
-        case "schema":
-            from axon_port.wire.schema import print_schema
-
-            return print_schema(sys.stdout)
-        case "doctor":
-            from axon_port.doctor import doctor
-
-            return doctor(
-                sys.stdout,
-                as_json=parsed.json,
-                modules=parsed.modules,
-                endpoints=parsed.endpoint,
-                ask_endpoints=parsed.endpoints,
-            )
-        case "completion":
-            from axon_port.completion import SHELLS, commands_of
-
-            sys.stdout.write(SHELLS[parsed.shell](commands_of(_parser())))
-            return 0
-        case "replay":
-            from axon_port.records.replay import replay
-
-            return replay(Path(parsed.file), parsed.option, sys.stdout, timed=parsed.timed, as_json=parsed.json)
-        case "timeline":
-            from axon_port.records.timeline import timeline
-
-            return timeline(Path(parsed.file), sys.stdout)
-        case _:
-            from axon_port.demo import demo
-
-            return demo(sys.stdout)
 
 
 def _parser() -> AdvisingParser:
@@ -340,7 +297,7 @@ def _complain(message: str, *, nouse_stdio: bool) -> None:
     from axon_port.worker.stdio import joined_to_frames
 
     if not joined_to_frames(2, nouse_stdio=nouse_stdio):
-        print(f"axon-port: {message}", file=sys.stderr)
+        _print_complaint(message)
         return
     import json
 
@@ -351,3 +308,9 @@ def _complain(message: str, *, nouse_stdio: bool) -> None:
     frame = {"type": "log", "timestamp": timestamp, "level": "error", "logger": "stderr", "message": text}
     # Not by our codec: what it is made of may be what is broken.
     os.write(2, encode_frame(json.dumps(frame).encode()))
+
+
+def _print_complaint(message: str) -> None:
+    # Where stderr is missing, `print` would take stdout, and write among the frames.
+    if sys.stderr is not None:  # pyright: ignore[reportUnnecessaryComparison]
+        print(f"axon-port: {message}", file=sys.stderr)

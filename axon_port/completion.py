@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,3 +182,9 @@ def _fish_option(when: str, option: Option) -> str:
 
 
 SHELLS: Final[Mapping[str, Callable[[list[Command]], str]]] = {"bash": bash, "zsh": zsh, "fish": fish}
+
+
+def print_script(shell: str, parser: argparse.ArgumentParser, out: TextIO) -> int:
+    """Write the script of a shell for what a parser knows; the exit status."""
+    out.write(SHELLS[shell](commands_of(parser)))
+    return 0

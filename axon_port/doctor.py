@@ -13,7 +13,6 @@ import http.client
 import json
 import logging
 import os
-import subprocess
 import sys
 import urllib.error
 import urllib.request
@@ -24,9 +23,8 @@ from typing import Any, Final, Literal, TextIO
 from urllib.parse import urlsplit
 
 from axon_port import __version__
+from axon_port.importing import import_apart
 from axon_port.terminal import BOLD, GREEN, RED, YELLOW, painted, takes_colours
-from axon_port.wire.events import shortened
-from axon_port.worker.redaction import Redactor
 from axon_port.worker.telemetry_plan import INSTALL, Signal, endpoint, plan_of
 
 Status = Literal["ok", "note", "failed"]
@@ -74,14 +72,11 @@ TELEMETRY: Final = ("opentelemetry-sdk", "opentelemetry-exporter-otlp-proto-http
 ANSWER_SECONDS: Final = 3.0
 """For an endpoint to answer anything at all."""
 
-IMPORT_SECONDS: Final = 60.0
-"""For a module to be imported; some load a model."""
-
 SERVE_SECONDS: Final = 120.0
 """For a worker to start, to import pydantic-ai from a cold disk, to run once and to end."""
 
 SHOWN_CHARACTERS: Final = 200
-"""Of what a module printed."""
+"""Of what others wrote: what a module printed, why something failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,13 +94,11 @@ def doctor(out: TextIO, *, as_json: bool, modules: Sequence[str], endpoints: Seq
 
     `endpoints` are asked in any case, those of the environment where `ask_endpoints` is true.
     """
-    redactor = Redactor()
     found: list[Check] = []
-    for check in _checks(modules, endpoints, ask_endpoints):
-        shown = Check(check.name, check.status, redactor.text(check.text), redactor.value(dict(check.data)))
-        found.append(shown)
+    for check in _without_keys(_checks(modules, endpoints, ask_endpoints)):
+        found.append(check)
         if not as_json:
-            _show(out, shown)
+            _show(out, check)
     serves = all(check.status != "failed" for check in found)
     if as_json:
         json.dump({"serves": serves, "version": __version__, "checks": [asdict(check) for check in found]}, out)
@@ -116,13 +109,37 @@ def doctor(out: TextIO, *, as_json: bool, modules: Sequence[str], endpoints: Seq
     return 0 if serves else 1
 
 
+def _without_keys(checks: Iterator[Check]) -> Iterator[Check]:
+    """The checks that can be shown: none but the first ones, where what takes keys out of texts cannot be imported."""
+    try:
+        from axon_port.worker.redaction import Redactor
+    except Exception as error:  # noqa: BLE001  whatever a broken library raises when it is imported
+        why = str(error) if isinstance(error, ImportError) else type(error).__name__
+        yield from (_python(), _packages(), Check("worker", "failed", f"it cannot start: {why[:SHOWN_CHARACTERS]}"))
+        return
+    redactor = Redactor()
+    for check in checks:
+        yield Check(check.name, check.status, redactor.text(check.text), redactor.value(dict(check.data)))
+
+
 def _show(out: TextIO, check: Check) -> None:
     colour = {"ok": GREEN, "note": YELLOW, "failed": RED}[check.status]
-    first, *more = check.text.splitlines() or [""]
+    first, *more = map(_printable, check.text.splitlines() or [""])
     status = painted(f"{check.status:6}", colour, wanted=takes_colours(out))
     lines = [f"{status}  {check.name:12}  {first}", *(f"{'':22}{line}" for line in more)]
     out.write("".join(f"{line}\n" for line in lines))
     out.flush()
+
+
+def _printable(line: str) -> str:
+    # A control character that a module has written could move the cursor, or worse.
+    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in line)
+
+
+def _brief(text: str) -> str:
+    from axon_port.wire.events import shortened
+
+    return shortened(text, SHOWN_CHARACTERS)
 
 
 def _checks(modules: Sequence[str], endpoints: Sequence[str], ask_endpoints: bool) -> Iterator[Check]:
@@ -166,7 +183,8 @@ def _capabilities() -> Check:
 
             names = capability_names()
     except Exception as error:  # noqa: BLE001  whatever a broken environment raises
-        return Check("capabilities", "failed", f"pydantic-ai cannot be imported: {type(error).__name__}: {error}")
+        why = _brief(f"{type(error).__name__}: {error}")
+        return Check("capabilities", "failed", f"pydantic-ai cannot be imported: {why}")
     return Check("capabilities", "ok", ", ".join(names), {"names": names})
 
 
@@ -244,8 +262,8 @@ def _worker() -> Check:
             ready = asyncio.run(_served())
         except Exception as error:  # noqa: BLE001  every reason is shown to a person
             why = "no answer in time" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
-            last = f"; its last log: {logs[-1]}" if logs else ""
-            return Check("worker", "failed", f"a worker was started and did not serve: {why}{last}")
+            last = f"; its last log: {_brief(logs[-1])}" if logs else ""
+            return Check("worker", "failed", f"a worker was started and did not serve: {_brief(why)}{last}")
     text = f"ready, answered a ping, ran an agent, ended in order (pydantic-ai {ready['pydantic_ai']})"
     return Check("worker", "ok", text, {"limits": ready["limits"], "protocol": ready["protocol"]})
 
@@ -254,8 +272,11 @@ async def _served() -> Mapping[str, Any]:
     """The `ready` frame of a worker that has done everything once."""
     from axon_port.client import Restarts, Worker
 
+    # The other variables stay: whether a worker with them serves is what is asked. This one would begin somebody's
+    # record anew.
+    environment = {name: value for name, value in os.environ.items() if name != "AXON_PORT_RECORD"}
     async with asyncio.timeout(SERVE_SECONDS):
-        async with Worker.spawn(restarts=Restarts(limit=0)) as worker:
+        async with Worker.spawn(restarts=Restarts(limit=0), env=environment) as worker:
             ready = worker.ready
             await worker.ping()
             await worker.create_agent("doctor", model={"script": [{"text": "well"}]})
@@ -300,8 +321,7 @@ def _endpoint(url: str, called: str) -> Check:
 
 
 def _no_address(called: str) -> Check:
-    named = shortened(called.rpartition("@")[2], SHOWN_CHARACTERS)
-    return Check("endpoint", "failed", f"{named} is no http or https URL with a host")
+    return Check("endpoint", "failed", f"{_brief(called.rpartition('@')[2])} is no http or https URL with a host")
 
 
 def _without_login(url: str) -> str:
@@ -330,27 +350,13 @@ _OPENER: Final = urllib.request.build_opener(_NoRedirect)
 # --- what is imported
 
 
-_IMPORTER: Final = (
-    "import importlib, json, sys; sys.path[:] = json.loads(sys.argv[1]); importlib.import_module(sys.argv[2])"
-)
-
-
 def _import(module: str) -> Check:
     """Whether a module can be imported without a word on stdout, which a child or C code could write as well."""
-    command = [sys.executable, "-c", _IMPORTER, json.dumps(sys.path), module]
-    try:
-        done = subprocess.run(  # noqa: S603  our own interpreter
-            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=IMPORT_SECONDS, check=False
-        )
-    except subprocess.TimeoutExpired:
-        return Check("import", "failed", f"{module}: the import did not end within {IMPORT_SECONDS:g} s")
-    printed = done.stdout.decode(errors="replace")
-    data = {"module": module, "imported": done.returncode == 0, "printed_bytes": len(done.stdout)}
-    if done.returncode != 0:
-        last = (done.stderr.decode(errors="replace").strip().splitlines() or ["it ended the process"])[-1]
-        return Check("import", "failed", f"{module}: {last}", data)
-    if printed:
-        shown = shortened(printed, SHOWN_CHARACTERS)
-        text = f"{module} prints when it is imported; a worker makes logs of it:\n{shown}"
+    outcome = import_apart(module)
+    data = {"module": module, "imported": outcome.failure is None, "printed_bytes": outcome.printed_bytes}
+    if outcome.failure is not None:
+        return Check("import", "failed", f"{module}: {_brief(outcome.failure)}", data)
+    if outcome.printed_bytes:
+        text = f"{module} prints when it is imported; a worker makes logs of it:\n{_brief(outcome.printed)}"
         return Check("import", "note", text, data)
     return Check("import", "ok", f"{module} is imported in silence", data)

@@ -13,5 +13,7 @@ EX_NOINPUT: Final = 66
 """A file that cannot be read."""
 EX_SOFTWARE: Final = 70
 """A fault of the worker itself, or somebody's code that blocks its end."""
+EX_IOERR: Final = 74
+"""A subcommand could not read its input or write its output."""
 EX_INTERRUPTED: Final = 130
 """A person pressed Ctrl-C."""

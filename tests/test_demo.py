@@ -133,6 +133,12 @@ def test_variables_for_workers_do_not_reach_its_worker() -> None:
     assert run_demo(AXON_PORT_MAX_FRAME_BYTES="1024", AXON_PORT_LOG_LEVEL="debug").returncode == 0
 
 
+def test_its_worker_begins_nobody_s_record_anew(tmp_path: Path) -> None:
+    (tmp_path / "record").write_text("of somebody")
+    assert run_demo(AXON_PORT_RECORD=str(tmp_path / "record")).returncode == 0
+    assert (tmp_path / "record").read_text() == "of somebody"
+
+
 def test_a_reader_that_has_seen_enough_is_no_traceback() -> None:
     with subprocess.Popen(DEMO, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=REPOSITORY) as process:
         assert process.stdout is not None

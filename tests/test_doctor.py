@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Generator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -21,6 +22,7 @@ from axon_port.doctor import ENDPOINTS, PROVIDERS, SHOWN_CHARACTERS, Check, doct
 from axon_port.worker.telemetry_plan import CONTENT
 from tests.beam.programs import environment
 from tests.kit import REPOSITORY
+from tests.kit.processes import is_running
 
 KEY = "sk-canary-0123456789"
 TIMEOUT = 120.0
@@ -37,6 +39,14 @@ def run_doctor(*arguments: str, cwd: Path = REPOSITORY, **variables: str) -> sub
         timeout=TIMEOUT,
         check=False,
     )
+
+
+def died(pid: int) -> bool:
+    """Whether a process that was killed is gone soon."""
+    deadline = time.monotonic() + TIMEOUT
+    while is_running(pid) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return not is_running(pid)
 
 
 def by_name(report: Any) -> dict[str, Any]:
@@ -113,6 +123,52 @@ def test_where_no_worker_can_serve_the_status_is_one(tmp_path: Path) -> None:
     assert all("this is not the library" in by_name(report)[name]["text"] for name in failed)
 
 
+def test_where_packages_are_missing_it_names_them() -> None:
+    """clause: SHELL-DOCTOR"""
+    # Without site-packages.
+    command = [sys.executable, "-S", "-m", "axon_port", "doctor"]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=TIMEOUT, check=False)
+    assert (done.returncode, done.stderr) == (1, "")
+    lines = done.stdout.splitlines()
+    assert f"failed  packages      missing: {', '.join(doctor_module.PACKAGES)};" in lines[1]
+    assert lines[2] == "failed  worker        it cannot start: No module named 'orjson'"
+    assert lines[-1] == "A worker cannot serve here, or not what was asked for."
+
+
+def test_a_package_that_is_broken_is_no_traceback(tmp_path: Path) -> None:
+    """clause: SHELL-DOCTOR"""
+    (tmp_path / "orjson.py").write_text(f"raise RuntimeError({KEY!r})")
+    done = run_doctor("--json", PYTHONPATH=f"{tmp_path}{os.pathsep}{REPOSITORY}")
+    assert (done.returncode, done.stderr) == (1, "")
+    assert by_name(json.loads(done.stdout))["worker"]["text"] == "it cannot start: RuntimeError"
+
+
+def test_its_worker_begins_nobody_s_record_anew(tmp_path: Path) -> None:
+    (tmp_path / "record").write_text("of somebody")
+    assert run_doctor(AXON_PORT_RECORD=str(tmp_path / "record")).returncode == 0
+    assert (tmp_path / "record").read_text() == "of somebody"
+
+
+def test_a_wrong_variable_is_found_and_stops_nothing() -> None:
+    """clause: SHELL-DOCTOR"""
+    done = run_doctor("--json", AXON_PORT_MAX_INFLIGHT="none")
+    assert done.returncode == 1
+    failed = [check["name"] for check in json.loads(done.stdout)["checks"] if check["status"] == "failed"]
+    assert failed == ["worker"]
+    assert "AXON_PORT_MAX_INFLIGHT" in done.stderr
+
+
+@pytest.mark.parametrize(("module", "status"), [("json", 0), ("no_such_module", 1)])
+def test_its_status_does_not_depend_on_who_reads(module: str, status: int) -> None:
+    """clause: SHELL-DOCTOR"""
+    unread, out = os.pipe()
+    os.close(unread)
+    command = [sys.executable, "-m", "axon_port", "doctor", "--import", module]
+    done = subprocess.run(command, env=environment(), stdout=out, stderr=subprocess.PIPE, timeout=TIMEOUT, check=False)
+    os.close(out)
+    assert (done.returncode, done.stderr) == (status, b"")
+
+
 @pytest.fixture
 def one_check(monkeypatch: pytest.MonkeyPatch) -> None:
     """No worker, no imports: what is shown of one check."""
@@ -151,6 +207,54 @@ def test_a_module_is_imported_in_silence_with_words_or_not_at_all(
     assert (loud.status, loud.data["printed_bytes"]) == ("note", 501)
     assert len(loud.text) < 300
     assert the_import_of("no_such_module").status == "failed"
+
+
+def test_a_module_that_ends_the_process_is_not_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """clause: SHELL-DOCTOR"""
+    (tmp_path / "leaving_one.py").write_text("import sys; sys.exit(0)")
+    (tmp_path / "crashing_one.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    left = the_import_of("leaving_one")
+    assert (left.status, left.text) == ("failed", "leaving_one: it ended the process, with status 0")
+    assert the_import_of("crashing_one").text == "crashing_one: signal 9 ended the process"
+
+
+def test_what_a_module_has_started_is_killed_and_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """clause: SHELL-DOCTOR"""
+    pid = tmp_path / "pid"
+    (tmp_path / "starting_one.py").write_text(
+        f"import subprocess; open({str(pid)!r}, 'w').write(str(subprocess.Popen(['sleep', '{2 * TIMEOUT}']).pid))"
+    )
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    monkeypatch.setattr("axon_port.importing.SECONDS", TIMEOUT)
+    assert the_import_of("starting_one").status == "ok"
+    assert died(int(pid.read_text()))
+
+
+def test_a_module_whose_import_does_not_end_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "slow_one.py").write_text(f"import time; time.sleep({TIMEOUT})")
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    monkeypatch.setattr("axon_port.importing.SECONDS", 0.5)
+    slow = the_import_of("slow_one")
+    assert (slow.status, slow.text) == ("failed", "slow_one: the import did not end within 0.5 s")
+
+
+def test_why_a_module_fails_is_cut_and_what_cannot_be_printed_is_escaped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """clause: SHELL-DOCTOR"""
+    (tmp_path / "wordy_one.py").write_text(r"raise ValueError('\x1b[31mred\0' + 'x' * 100_000)")
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    checks = [the_import_of("wordy_one")]
+    monkeypatch.setattr(doctor_module, "_checks", lambda _modules, _endpoints, _ask: checks)  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType]
+    out = io.StringIO()
+    assert doctor(out, as_json=False, modules=[], endpoints=[], ask_endpoints=False) == 1
+    line = out.getvalue().splitlines()[0]
+    assert line.startswith(r"failed  import        wordy_one: ValueError: \x1b[31mred\x00xxx")
+    assert line.endswith("more characters)")
+    assert len(line) < 300
 
 
 def test_what_a_module_prints_is_cut_without_half_a_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

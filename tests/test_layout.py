@@ -194,7 +194,7 @@ def test_importing_what_reads_does_not_import_pydantic_ai(module: str) -> None:
 def test_a_worker_imports_nothing_of_what_the_other_commands_need() -> None:
     source = (
         "import sys, axon_port.cli, axon_port.worker.serve, axon_port.worker.dispatch\n"
-        "ours = ('client', 'doctor', 'completion', 'demo', 'shell', 'terminal')\n"
+        "ours = ('client', 'commands', 'importing', 'doctor', 'completion', 'demo', 'shell', 'terminal')\n"
         "print([name for name in sys.modules if f'{name}.'.startswith(tuple(f'axon_port.{one}.' for one in ours))])"
     )
     assert printed(source) == "[]"

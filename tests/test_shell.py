@@ -317,6 +317,9 @@ def test_wrong_arguments_are_one_line_and_status_64(arguments: list[str]) -> Non
         ("completion", "write axon-port completion bash|fish|zsh"),
         ("pack commands.jsonl", "write axon-port pack < commands.jsonl"),
         ("unpack answers.bin", "write axon-port unpack < answers.bin"),
+        ("--max-inflight 3 replay file", "write axon-port replay --option=--max-inflight=N FILE"),
+        ("--nouse-stdio replay file", "write axon-port replay --option=--nouse-stdio FILE"),
+        ("--log-level=debug doctor", "is for a worker, and doctor does not heed it: write axon-port doctor"),
     ],
 )
 def test_a_mistake_is_answered_with_what_to_type(arguments: str, advice: str) -> None:
@@ -381,6 +384,13 @@ def test_a_wrong_variable_is_one_line_and_status_64(name: str, value: str) -> No
     assert done.stderr.count(b"\n") == 1
 
 
+@pytest.mark.parametrize("arguments", ["--help", "--version", "pack", "pack --help", "completion bash"])
+def test_a_wrong_variable_stops_nobody_who_starts_no_worker(arguments: str) -> None:
+    """clause: OPT-WRONG"""
+    done = axon_port(*arguments.split(), variables={"AXON_PORT_LOG_LEVEL": "loud", "AXON_PORT_NOUSE_STDIO": "maybe"})
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
 def limits(*arguments: str, variables: dict[str, str] | None = None) -> dict[str, int]:
     return unpacked(axon_port(*arguments, variables=variables).stdout)[0]["limits"]
 
@@ -400,6 +410,140 @@ def test_variables_set_options_and_the_command_line_wins() -> None:
     assert limits(variables=variables) == {"max_frame_bytes": 4096, "max_inflight": 7, "max_tool_calls": 3}
     found = limits("--max-inflight", "8", "--max-frame-bytes=8192", variables=variables)
     assert found == {"max_frame_bytes": 8192, "max_inflight": 8, "max_tool_calls": 3}
+
+
+# --- outputs that fail, are missing or have gone
+
+FAST = ("pack < input", "unpack < frames", "schema", "completion zsh", "timeline record", "replay record")
+SLOW = ("demo", "doctor")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Something for every command to read; a replay of the record differs."""
+    folder = tmp_path_factory.mktemp("shell")
+    (folder / "input").write_text("".join(f"{json.dumps(command)}\n" for command in GREETING))
+    (folder / "frames").write_bytes(PACKED)
+    record = folder / "record"
+    assert axon_port("--record", str(record), stdin=PACKED).returncode == 0
+    text = record.read_text()
+    record.write_text(text.replace('"result":"héllo"', f'"result":"h{"ü" * 500}"'))
+    assert record.read_text() != text
+    return folder
+
+
+@pytest.mark.parametrize("command", [*FAST, *SLOW])
+def test_a_full_disk_is_one_line_and_status_74(command: str, folder: Path) -> None:
+    done = in_a_shell(f"axon-port {command} > /dev/full || exit $?", folder)
+    name = command.split(maxsplit=1)[0]
+    assert (done.returncode, done.stderr) == (74, f"axon-port {name}: No space left on device\n".encode())
+
+
+@pytest.mark.parametrize("command", [*FAST, *SLOW])
+def test_without_an_output_no_command_runs(command: str, folder: Path) -> None:
+    done = in_a_shell(f"axon-port {command} >&- || exit $?", folder)
+    name = command.split(maxsplit=1)[0]
+    assert (done.returncode, done.stderr) == (
+        64,
+        f"axon-port {name}: descriptor 1 is not open for writing\n".encode(),
+    )
+
+
+@pytest.mark.parametrize("command", ["pack", "unpack"])
+def test_without_an_input_there_is_nothing_to_read(command: str, folder: Path) -> None:
+    done = in_a_shell(f"axon-port {command} <&-", folder)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+@pytest.mark.parametrize("stderr", ["2>&-", "2>/dev/full"])
+def test_a_complaint_that_nobody_can_hear_changes_no_status(stderr: str, folder: Path) -> None:
+    for command, status in (("unpack < input", 65), ("replay record", 1), ("timeline nothing", 66)):
+        done = in_a_shell(f"axon-port {command} {stderr} || exit $?", folder)
+        assert done.returncode == status, command
+
+
+@pytest.mark.parametrize("command", ["--no-such-option", "pack --fast", "--max-inflight 3 pack"])
+def test_a_complaint_without_a_stderr_does_not_go_to_the_output(command: str, folder: Path) -> None:
+    """clause: OPT-TEXT"""
+    done = in_a_shell(f"axon-port {command} 2>&- || exit $?", folder)
+    assert (done.returncode, done.stdout) == (64, b"")
+
+
+@pytest.mark.parametrize("command", FAST)
+def test_a_reader_that_has_gone_changes_no_status_of_what_is_judged(command: str, folder: Path) -> None:
+    name, *rest = command.split()
+    unread, out = os.pipe()
+    os.close(unread)
+    with (folder / (rest[1] if "<" in rest else "input")).open("rb") as stdin:
+        done = subprocess.run(
+            [*AXON_PORT, name, *(word for word in rest if "<" not in rest)],
+            stdin=stdin,
+            stdout=out,
+            stderr=subprocess.PIPE,
+            cwd=folder,
+            env=environment(),
+            timeout=TIMEOUT,
+            check=False,
+        )
+    os.close(out)
+    assert (done.returncode, done.stderr) == (1 if name == "replay" else 0, b"")
+
+
+@pytest.mark.parametrize(
+    ("command", "shown"),
+    [
+        ("completion zsh", "’"),
+        ("timeline record", "→"),
+        ("replay record", '"h???'),
+        ("doctor --import nö", "n?: ModuleNotFoundError"),
+    ],
+)
+def test_an_output_of_plain_ascii_is_no_traceback(command: str, shown: str, folder: Path) -> None:
+    done = in_a_shell(f"export PYTHONIOENCODING=ascii; axon-port {command} || exit $?", folder)
+    assert done.stderr == b""
+    assert shown in done.stdout.decode()
+
+
+@pytest.mark.parametrize("command", ["pack", "unpack", "schema", "demo", "replay", "timeline"])
+def test_a_package_that_is_missing_is_one_line_and_status_70(command: str, folder: Path) -> None:
+    # Without site-packages.
+    words = [sys.executable, "-S", *AXON_PORT[1:], command, *(["record"] * (command in {"replay", "timeline"}))]
+    done = subprocess.run(
+        words,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        cwd=folder,
+        env=environment(),
+        timeout=TIMEOUT,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (70, b"")
+    assert done.stderr.startswith(f"axon-port {command}: cannot start: No module named ".encode())
+    assert done.stderr.count(b"\n") == 1
+
+
+# --- where a record cannot go
+
+
+@pytest.mark.parametrize("redirection", ["> answers.bin", "| cat"])
+def test_a_record_does_not_go_among_the_frames(redirection: str, tmp_path: Path) -> None:
+    """clause: STDIO-FRAMES"""
+    done = in_a_shell(f"axon-port --record /dev/stdout < /dev/null {redirection} || exit $?", tmp_path)
+    assert (done.returncode, done.stdout) == (64, b"")
+    assert [path.read_bytes() for path in tmp_path.glob("answers.bin")] in ([], [b""])
+    assert done.stderr == b"axon-port: --record /dev/stdout: frames come or go there, and nothing else may\n"
+
+
+def test_a_record_does_not_replace_the_input(tmp_path: Path) -> None:
+    (tmp_path / "commands.bin").write_bytes(PACKED)
+    done = in_a_shell("axon-port --record commands.bin < commands.bin || exit $?", tmp_path)
+    assert (done.returncode, done.stdout) == (64, b"")
+    assert (tmp_path / "commands.bin").read_bytes() == PACKED
+
+
+def test_records_may_be_thrown_away_with_the_frames(tmp_path: Path) -> None:
+    done = in_a_shell("axon-port --record /dev/null < /dev/null > /dev/null", tmp_path)
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 # --- schema

@@ -79,6 +79,8 @@ def check_closed(messages: Sequence[ModelMessage], *, prompted: bool) -> None:
     Without a prompt a run makes them anew, unless others of the same answer have been made: then the model would be
     told that what waits for a person was interrupted.
     """
+    if not prompted and not any(message.parts for message in messages):
+        raise WireError("InvalidHistory", "there is nothing in the history to go on from, and no prompt")
     begun = bool(messages) and not isinstance(messages[-1], ModelResponse)
     if (prompted or begun) and (calls := unanswered_calls(messages)):
         otherwise = "" if begun else ", or leave the prompt out to have them made"

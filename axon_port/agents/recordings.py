@@ -14,7 +14,7 @@ import stat
 import threading
 import time
 from collections import defaultdict
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -24,7 +24,13 @@ from typing import Any, Final, cast
 import anyio
 import anyio.to_thread
 from pydantic import ConfigDict, TypeAdapter, ValidationError
-from pydantic_ai.messages import ModelMessage, ModelMessagesTypeAdapter, ModelResponse, ModelResponseStreamEvent
+from pydantic_ai.messages import (
+    ModelMessage,
+    ModelMessagesTypeAdapter,
+    ModelResponse,
+    ModelResponseStreamEvent,
+    PartStartEvent,
+)
 from pydantic_ai.models import Model, ModelRequestParameters, StreamedResponse, infer_model_profile
 from pydantic_ai.models.wrapper import WrapperModel
 from pydantic_ai.settings import ModelSettings
@@ -263,9 +269,12 @@ class _ReplayedStream(StreamedResponse):
     began: float = field(default_factory=time.monotonic)
 
     async def _get_event_iterator(self) -> AsyncIterator[ModelResponseStreamEvent]:
-        for at, event in self.answer.events:
+        for at, event in self.answer.events or self._whole():
             await anyio.sleep(max(0.0, self.began + at / 1000 - time.monotonic()))
             yield event
+
+    def _whole(self) -> Iterator[tuple[float, ModelResponseStreamEvent]]:
+        return ((0.0, PartStartEvent(index=index, part=part)) for index, part in enumerate(self.answer.response.parts))
 
     def __aiter__(self) -> AsyncIterator[ModelResponseStreamEvent]:
         # Not the base class's: the ends of parts and the final result are among the events already.

@@ -79,21 +79,29 @@ def _joined(frames: list[Frame]) -> list[dict[str, Any]]:
 def _told(frame: Frame) -> dict[str, Any]:
     told = _without(frame, _OF_THE_FRAME)
     if isinstance(messages := told.get("messages"), list):
-        told["messages"] = [_message(message) for message in cast("list[Any]", messages)]
+        told["messages"] = [_message(message) for message in cast("list[object]", messages)]
     if isinstance(deferred := told.get("deferred"), dict):
-        calls = cast("dict[str, list[dict[str, Any]]]", deferred).get("calls", [])
-        told["deferred"] = {"calls": [_without(call, _OF_A_CALL) for call in calls]}
-    if told.get("kind") in {"tool_call", "tool_return"}:
-        told["data"] = _without(told["data"], _OF_A_CALL)
+        told["deferred"] = {"calls": _each(cast("dict[str, object]", deferred).get("calls", []), _OF_A_CALL)}
+    if told["type"] == "chunk" and told["kind"] in {"tool_call", "tool_return"}:
+        told["data"] = _part(told["data"], _OF_A_CALL)
     return told
 
 
-def _message(message: Any) -> Any:
+def _message(message: object) -> object:
     if not isinstance(message, dict):
         return message
-    fields = _without(cast("dict[str, Any]", message), _OF_A_MESSAGE)
-    fields["parts"] = [_without(part, _OF_A_MESSAGE) for part in cast("list[Any]", fields.get("parts", []))]
-    return fields
+    fields = _without(cast("dict[str, object]", message), _OF_A_MESSAGE)
+    return {**fields, "parts": _each(fields.get("parts", []), _OF_A_MESSAGE)}
+
+
+def _each(values: object, left_out: frozenset[str]) -> object:
+    if not isinstance(values, list):
+        return values
+    return [_part(value, left_out) for value in cast("list[object]", values)]
+
+
+def _part(value: object, left_out: frozenset[str]) -> object:
+    return _without(cast("dict[str, object]", value), left_out) if isinstance(value, dict) else value
 
 
 def _without(fields: Mapping[str, Any], left_out: frozenset[str]) -> dict[str, Any]:

@@ -7,13 +7,14 @@ which depends on how fast somebody read.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Final
 
-from axon_port.records.conversation import Conversation, Exchange, Frame, Key, Stage, id_of, is_answer
+from axon_port.records.conversation import Call, Conversation, Exchange, Frame, Key, Stage, id_of, is_answer, is_lost
 from axon_port.wire.record import Entry
+
+_ANSWERED: Final = {"tool_result": "tool_call", "approval": "approval_request"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +24,8 @@ class Step:
     at: int
     frame: Frame
     after: Mapping[Key, Stage]
-    call: Frame | None = None
-    """The recorded `tool_call` or `approval_request` that this frame answers."""
+    call: Call | None = None
+    """The recorded call that this frame answers."""
     key: Key | None = None
     """The exchange that this frame begins, or belongs to."""
 
@@ -38,7 +39,7 @@ def steps(entries: Iterable[Entry]) -> list[Step]:
         if entry.direction == "out":
             if (exchange := heard.event(frame)) is not None:
                 news[exchange.key] = exchange
-        elif "type" in frame:
+        elif not is_lost(frame):
             after = {key: exchange.stage for key, exchange in news.items()}
             # What one command has waited for, those after it need not wait for again.
             news.clear()
@@ -47,12 +48,17 @@ def steps(entries: Iterable[Entry]) -> list[Step]:
     return found
 
 
-def matching(call: Frame, calls: Iterable[Frame]) -> Frame | None:
-    """The call of a replay that is the recorded `call`: same name and arguments, else same name."""
-    candidates = [other for other in calls if (other["type"], other["name"]) == (call["type"], call["name"])]
-    wanted = _canonical(call["args"])
-    exact = (other for other in candidates if _canonical(other["args"]) == wanted)
-    return next(exact, candidates[0] if candidates else None)
+def matching(call: Call, recorded: Exchange, replayed: Exchange) -> Frame | None:
+    """The call of a replay that is the recorded `call`: the same; else, of those that were not made in both, the one
+    in the same place among calls of that name."""
+    if (same := replayed.calls.get(call)) is not None:
+        return same
+    ours, theirs = (
+        [one for one in side.calls if one[:2] == call[:2] and one not in other.calls]
+        for side, other in ((recorded, replayed), (replayed, recorded))
+    )
+    place = ours.index(call)
+    return replayed.calls[theirs[place]] if place < len(theirs) else None
 
 
 def _answer(step: Step, heard: Conversation) -> Step:
@@ -60,15 +66,12 @@ def _answer(step: Step, heard: Conversation) -> Step:
     exchange = None if frame_id is None else heard.current(frame_id)
     if exchange is None:
         return step
-    call_id = step.frame.get("call_id")
-    call = next((call for call in exchange.calls if call["call_id"] == call_id), None)
+    # A call that was approved is made with the id that its request had.
+    wanted = (_ANSWERED.get(step.frame["type"]), step.frame.get("call_id"))
+    call = next((call for call, frame in exchange.calls.items() if (call.type, frame["call_id"]) == wanted), None)
     return replace(step, call=call, key=exchange.key)
 
 
 def _begun(step: Step, heard: Conversation) -> Step:
     exchange = heard.command(step.frame)
     return step if exchange is None else replace(step, key=exchange.key)
-
-
-def _canonical(value: Any) -> str:
-    return json.dumps(value, sort_keys=True)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from itertools import pairwise
 from pathlib import Path
 from typing import Final, TextIO
 
@@ -14,25 +16,30 @@ from axon_port.client.errors import WorkerNotStarted
 from axon_port.client.launch import WORKER, Launch
 from axon_port.records.compare import Difference, differences
 from axon_port.records.conversation import conversation_of
+from axon_port.records.ending import ending_of
 from axon_port.records.pacing import steps
 from axon_port.records.player import Broken, Player, Progress
+from axon_port.records.reading import LIMITS, read
 from axon_port.records.refusal import refuse
+from axon_port.statuses import EX_USAGE
 from axon_port.terminal import BOLD, GREEN, RED, painted, takes_colours
 from axon_port.wire import codec
-from axon_port.wire.record import Entry, Head, NotARecord, read_record
+from axon_port.wire.record import Entry, Head, NotARecord
 
 EX_DIFFERENT: Final = 1
 
-LIMITS: Final = ("max_frame_bytes", "max_inflight", "max_tool_calls")
-"""Options that the worker of a replay takes from the record. What lets code in has to be said again."""
+RECORD: Final = "--record"
 
 
 def replay(path: Path, options: Sequence[str], out: TextIO, *, timed: bool = False, as_json: bool = False) -> int:
-    """Play a record; `options` are more for its worker. Exit status 0: the same, 1: not, 65 and 66: no record."""
+    """Play a record; `options` are more for its worker. Exit status 0: the same, 1: not, 64 to 66: not played."""
+    if _overwrites(path, options):
+        print(f"axon-port replay: {path}: this is played; {RECORD} needs another file", file=sys.stderr)
+        return EX_USAGE
     try:
         with path.open("rb") as lines:
-            head, read = read_record(lines)
-            entries = list(read)
+            head, frames = read(lines)
+            entries = list(frames)
     except (OSError, NotARecord) as error:
         return refuse("replay", path, error)
     try:
@@ -48,12 +55,25 @@ def _played(head: Head, entries: list[Entry], options: Sequence[str], *, timed: 
     limits = [f"--{name.replace('_', '-')}={head.options[name]}" for name in LIMITS if name in head.options]
     launch = Launch(
         command=[*WORKER, *limits, *options],
+        env=_environment(),
         max_frame_bytes=int(head.options.get("max_frame_bytes", Launch.max_frame_bytes)),
     )
     recorded, todo = conversation_of(entries), steps(entries)
-    show = _progress(len(todo))
-    replayed = anyio.run(Player(launch, timed=timed).play, todo, recorded, show)
+    player = Player(launch, recorded, timed=timed)
+    replayed = anyio.run(player.play, todo, ending_of(entries, recorded), _progress(len(todo)))
     return list(differences(recorded, replayed))
+
+
+def _environment() -> dict[str, str]:
+    """Ours, without what is meant for a worker that somebody starts here, as where to keep its record."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("AXON_PORT_")}
+
+
+def _overwrites(path: Path, options: Sequence[str]) -> bool:
+    """Whether the worker's own record would take the place of the one that is played."""
+    words = [word for option in options for word in option.split("=", 1)]
+    targets = [Path(value) for name, value in pairwise(words) if name == RECORD]
+    return path.exists() and any(target.exists() and target.samefile(path) for target in targets)
 
 
 def _progress(total: int) -> Progress:

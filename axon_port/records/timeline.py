@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Final, TextIO
 
 from axon_port.records.gather import Scene, gather
+from axon_port.records.reading import read
 from axon_port.records.refusal import refuse
-from axon_port.wire.record import Head, NotARecord, read_record
+from axon_port.wire.record import Head, NotARecord
 
 DATA: Final = "/*DATA*/null"
 """Where the page's script finds the scene."""
@@ -20,7 +21,7 @@ def timeline(path: Path, out: TextIO) -> int:
     """Write the page of a record. Exit status 0, or 65 and 66 where there is no record."""
     try:
         with path.open("rb") as lines:
-            head, entries = read_record(lines)
+            head, entries = read(lines)
             scene = gather(entries)
     except (OSError, NotARecord) as error:
         return refuse("timeline", path, error)

@@ -30,7 +30,31 @@ _SECRET: Final = re.compile(r"(.*[_-])?(api[_-]?key|authorization([_-]token)?)",
 """Fields of commands whose value is a secret, at any depth."""
 
 _SECRETS: Final = re.compile(r"(.*[_-])?(headers|env)", re.IGNORECASE)
-"""Fields of commands that may hold secrets under any name: somebody is sent them, or started with."""
+"""Fields that may hold secrets under any name where they are for a server, which is sent them or started with them."""
+
+_Place = Literal["command", "model", "server", "tool", "schema", "secret", "plain"]
+"""Where in a command a value stands; `secret` is the schema of a field that is a secret."""
+
+_WITHIN: Final[Mapping[_Place, tuple[Mapping[str, _Place], _Place]]] = {
+    "command": (
+        {
+            "model": "model",
+            "model_settings": "server",
+            "capabilities": "server",
+            "tools": "tool",
+            "output_schema": "schema",
+            "deps_schema": "schema",
+        },
+        "plain",
+    ),
+    # A script says how tools are called, and no server hears of it.
+    "model": ({"model": "model", "script": "plain"}, "server"),
+    "tool": ({"parameters": "schema"}, "plain"),
+}
+"""Where the fields of an object stand, and where those not named do. In the other places: where it stands itself."""
+
+_VALUES: Final = frozenset({"default", "const", "enum", "examples"})
+"""What of a schema holds values of the field."""
 
 _SUSPECTS: Final = (b"api_key", b"api-key", b"apikey", b"authorization", b'headers"', b'env"', b"\\u", b"\\/")
 """What a command with such a field holds, in small letters; or a character in another form, behind which a name or a
@@ -82,7 +106,7 @@ def without_secrets(payload: bytes) -> bytes:
     small = payload.lower()
     if not any(word in small for word in _SUSPECTS):
         return payload
-    return codec.encode(_hidden(codec.decode(payload)))
+    return codec.encode(_hidden(codec.decode(payload), "command"))
 
 
 def read_record(lines: Iterable[bytes]) -> tuple[Head, Iterator[Entry]]:
@@ -102,7 +126,10 @@ def _head(line: bytes) -> Head:
     fields = cast("dict[str, Any]", value)
     if fields.get(HEAD) != RECORD_VERSION:
         raise NotARecord(f"line 1 is not the head of a record of version {RECORD_VERSION}")
-    return Head(str(fields.get("version")), str(fields.get("started")), fields.get("options") or {})
+    options: object = fields.get("options") or {}
+    if not isinstance(options, dict):
+        raise NotARecord("line 1 is not the head of a record: its options are no object")
+    return Head(str(fields.get("version")), str(fields.get("started")), cast("dict[str, Any]", options))
 
 
 def _entries(lines: Iterator[tuple[int, bytes]]) -> Iterator[Entry]:
@@ -121,23 +148,40 @@ def _json(line: bytes) -> Any:
     try:
         # Not the codec, which refuses what a worker may have written before it was changed.
         return json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 
-def _hidden(value: Any, name: str = "", around: str = "") -> Any:
-    if _SECRETS.fullmatch(name) or (_SECRET.fullmatch(name) and not _describes(value, around)):
+def _hidden(value: Any, place: _Place, name: str = "", around: str = "") -> Any:
+    if _SECRET.fullmatch(name) and place in {"schema", "secret"} and _describes(value, around):
+        # Without a schema of its fields a tool could not be made again.
+        return _hidden(value, "secret")
+    if _is_secret(place, name):
         return _blank(value)
     if isinstance(value, dict):
-        return {key: _hidden(item, key, name) for key, item in cast("dict[str, Any]", value).items()}
+        fields = cast("dict[str, Any]", value)
+        return {key: _hidden(item, _place_of(key, place), key, name) for key, item in fields.items()}
     if isinstance(value, list):
-        return [_hidden(item, name, around) for item in cast("list[Any]", value)]
+        return [_hidden(item, place) for item in cast("list[Any]", value)]
     return value
 
 
+def _place_of(key: str, around: _Place) -> _Place:
+    if around not in _WITHIN:
+        return around
+    named, others = _WITHIN[around]
+    return named[key] if key in named else others  # noqa: SIM401  pyright takes what `get` gives for any text
+
+
+def _is_secret(place: _Place, name: str) -> bool:
+    if place == "server" and _SECRETS.fullmatch(name):
+        return True
+    return (place == "secret" and name in _VALUES) or _SECRET.fullmatch(name) is not None
+
+
 def _describes(value: Any, around: str) -> bool:
-    """Whether it is a schema that says what a field of such a name is: without that, a record is of no use."""
-    return around == "properties" and isinstance(value, dict)
+    """Whether it is a schema that says what a field of such a name is."""
+    return around == "properties" and isinstance(value, dict | bool)
 
 
 def _blank(value: Any) -> Any:

@@ -21,7 +21,7 @@ from pydantic_ai.messages import (
 from pydantic_ai.run import PendingMessage  # pyright: ignore[reportPrivateImportUsage]
 
 from axon_port.agents.attachments import attachments
-from axon_port.agents.history import dump_history, parse_history, plain, resumable
+from axon_port.agents.history import check_closed, dump_history, parse_history, plain, resumable
 from axon_port.wire import codec
 from axon_port.wire.errors import MAX_REPORTED_FAULTS, WireError
 
@@ -177,6 +177,14 @@ def test_a_parents_result_that_looks_like_a_picture_comes_back_as_what_it_is(res
     assert type(part.content) is type(result)
     assert dump_history(parsed).text == dump_history(sent).text
     assert list(attachments(parsed[-1].parts)) == []
+
+
+def test_a_history_with_nothing_in_it_is_nothing_to_go_on_from() -> None:
+    """clause: RUN-NOTHING"""
+    with pytest.raises(WireError, match="nothing in the history") as caught:
+        check_closed([ModelRequest([])], prompted=False)
+    assert caught.value.error_type == "InvalidHistory"
+    check_closed([ModelRequest([])], prompted=True)
 
 
 def test_any_other_result_is_given_as_it_is() -> None:

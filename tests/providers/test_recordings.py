@@ -16,7 +16,7 @@ from pydantic_ai.messages import ModelResponse, TextPart
 
 from axon_port.agents.allow import Allowed
 from axon_port.agents.recordings import Answer, Recordings
-from tests.kit import Frame, Worker, failed, succeeded
+from tests.kit import Frame, Worker, failed, succeeded, texts
 from tests.kit.messages import tool_returns
 from tests.kit.providers import Interface, Provider
 
@@ -74,6 +74,16 @@ def test_a_run_is_given_again_without_the_service(
     assert tool_returns(again[-1]["messages"]) == tool_returns(first[-1]["messages"])
     if kind == "stream":
         assert chunks_of(again) == chunks_of(first) != []
+
+
+def test_an_answer_that_was_not_streamed_comes_in_one_chunk_where_it_is_now(
+    keeping: Worker, server: Provider, name: str
+) -> None:
+    """clause: RECORDING-REPLAY, STREAM-TEXT"""
+    server.say(text="It is in Oslo.")
+    succeeded(keeping.run(agent(keeping, {"record": name, "model": endpoint(server)}), "Where is it?"))
+    stream = keeping.start_stream(agent(keeping, {"replay": name}), "Where is it?")
+    assert texts(keeping.collect(stream)) == ["It is in Oslo."]
 
 
 def test_equal_requests_get_their_answers_in_turn_and_then_the_last(

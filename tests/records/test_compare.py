@@ -139,3 +139,20 @@ def test_messages_of_another_shape_are_compared_as_they_are() -> None:
     ours, theirs = ({**RESULT, "messages": [text]} for text in ("one", "two"))
     assert between(told(ours), told(ours)) == []
     assert len(between(told(ours), told(theirs))) == 1
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {**RESULT, "messages": [{"parts": [1, None]}]},
+        {**RESULT, "messages": [{"parts": 1}]},
+        {**RESULT, "status": "deferred", "deferred": {"calls": 1}},
+        {**RESULT, "status": "deferred", "deferred": {"calls": ["x"]}},
+        {**RESULT, "kind": ["tool_call"]},
+        {**chunk(0, "x", "tool_call")},
+    ],
+)
+def test_frames_of_another_shape_are_compared_as_they_are(odd: dict[str, Any]) -> None:
+    """clause: REPLAY-COMPARED"""
+    assert between(told(odd), told(odd)) == []
+    assert between(told(odd), told({**odd, "more": 1})) != []

@@ -12,7 +12,7 @@ from .scenes import ANSWER, CALL, RESULT, RUN, a_run_with_a_call, into, out
 
 def test_a_command_has_all_that_was_said_to_it() -> None:
     exchange = conversation_of(a_run_with_a_call()).exchanges[Key(1, 1)]
-    assert (exchange.command, exchange.said, exchange.calls) == (RUN, [CALL, RESULT], [CALL])
+    assert (exchange.command, exchange.said, list(exchange.calls.values())) == (RUN, [CALL, RESULT], [CALL])
     assert exchange.over
 
 
@@ -57,3 +57,37 @@ def test_a_number_and_its_text_are_two_ids() -> None:
     entries: list[Entry] = [into(0, RUN), into(1, {**RUN, "id": "1"}), out(2, RESULT)]
     heard = conversation_of(entries)
     assert (heard.exchanges[Key(1, 1)].over, heard.exchanges[Key("1", 1)].over) == (True, False)
+
+
+LOST = {"unreadable_bytes": 3}
+
+
+def loose(error_type: str, **more: Any) -> dict[str, Any]:
+    return {"type": "error", "id": None, "error_type": error_type, **more}
+
+
+@pytest.mark.parametrize("about", [loose("InvalidJSON"), loose("InvalidCommand"), {**loose("InvalidCommand"), "id": 9}])
+def test_an_error_about_a_frame_that_is_not_recorded_is_left_out(about: dict[str, Any]) -> None:
+    """clause: REPLAY-COMPARED"""
+    after = loose("InvalidCommand", message="id")
+    heard = conversation_of([into(0, LOST), out(1, about), into(2, {"type": "run"}), out(3, after)])
+    assert heard.loose == [after]
+
+
+def test_an_error_about_another_frame_is_not() -> None:
+    """clause: REPLAY-COMPARED"""
+    told = [loose("DuplicateId"), loose("InvalidCommand"), loose("InvalidJSON")]
+    entries = [into(0, RUN), into(1, LOST), out(2, told[0]), out(3, told[1]), out(4, told[2])]
+    assert conversation_of(entries).loose == [told[0], told[2]]
+
+
+@pytest.mark.parametrize("about", [loose("TruncatedFrame"), loose("FrameTooLarge", fatal=True)])
+def test_an_error_about_bytes_that_were_no_frame_is_left_out(about: dict[str, Any]) -> None:
+    """clause: REPLAY-COMPARED"""
+    assert conversation_of([out(1, about)]).loose == []
+
+
+def test_a_second_end_of_a_run_is_heard() -> None:
+    again = {"type": "error", "id": 1, "error_type": "Cancelled"}
+    heard = conversation_of([into(0, RUN), out(1, RESULT), out(2, again)])
+    assert heard.exchanges[Key(1, 1)].said == [RESULT, again]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ from tests.kit import REPOSITORY, Worker, succeeded
 WEATHER = {"name": "weather", "parameters": {"type": "object"}}
 
 
-def command(*words: str) -> subprocess.CompletedProcess[str]:
+def command(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "axon_port", *words],
         capture_output=True,
@@ -23,6 +24,7 @@ def command(*words: str) -> subprocess.CompletedProcess[str]:
         timeout=120,
         check=False,
         cwd=REPOSITORY,
+        env={**os.environ, **environment},
     )
 
 
@@ -98,6 +100,35 @@ def test_a_worker_that_cannot_start_is_one_line(record: Path) -> None:
     done = command("replay", str(record), "--option=--no-such-option")
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
+
+
+def test_a_worker_that_says_no_frames_is_one_line(record: Path) -> None:
+    """clause: REPLAY-COMMAND"""
+    done = command("replay", str(record), "--option=--help")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "axon-port replay: the worker of the replay wrote something that is no frame\n"
+
+
+def test_the_environment_s_options_are_not_for_a_replay(record: Path, tmp_path: Path) -> None:
+    """clause: REPLAY-OPTIONS"""
+    before = record.read_bytes()
+    other = tmp_path / "other"
+    done = command("replay", str(record), AXON_PORT_RECORD=str(record), AXON_PORT_MAX_TOOL_CALLS="nonsense")
+    assert (done.returncode, record.read_bytes() == before) == (0, True)
+    assert command("replay", str(record), f"--option=--record={other}").returncode == 0
+    assert other.exists()
+
+
+@pytest.mark.parametrize("joined", [True, False])
+def test_a_replay_does_not_write_over_what_it_plays(record: Path, tmp_path: Path, joined: bool) -> None:
+    """clause: REPLAY-OPTIONS"""
+    before = record.read_bytes()
+    alias = tmp_path / "alias"
+    alias.symlink_to(record)
+    options = [f"--option=--record={alias}"] if joined else ["--option=--record", f"--option={alias}"]
+    done = command("replay", str(record), *options)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (64, "", 1)
+    assert record.read_bytes() == before
 
 
 @pytest.mark.parametrize("what", ["replay", "timeline"])

@@ -46,7 +46,18 @@ def test_a_record_that_was_cut_off_is_read_up_to_its_last_whole_line() -> None:
         assert [entry.at for entry in entries] == [5]
 
 
-@pytest.mark.parametrize("first", [b"", b"GET / HTTP/1.1\n", b"[]\n", b"{}\n", b'{"axon_port_record": 2}\n'])
+@pytest.mark.parametrize(
+    "first",
+    [
+        b"",
+        b"GET / HTTP/1.1\n",
+        b"[]\n",
+        b"{}\n",
+        b'{"axon_port_record": 2}\n',
+        b'{"axon_port_record":1,"options":[1]}\n',
+        b"[" * 99_999,
+    ],
+)
 def test_what_is_no_record_is_refused_at_its_first_line(first: bytes) -> None:
     with pytest.raises(NotARecord, match="line 1 is not the head of a record"):
         read_record([first])
@@ -79,7 +90,15 @@ def test_a_line_that_is_no_frame_is_named(line: bytes) -> None:
         {"capabilities": [{"MCP": {"authorization": {"token": KEY, "more": [{"a": KEY}]}}}]},
         {"capabilities": [{"MCP": {"authorization": [{"properties": {"api_key": KEY}}]}}]},
         {"model_settings": {"extra_headers": [["x", KEY]], "extra_body": {"api_key": {"of": {"a": [KEY]}}}}},
-        {"deps": {"properties": {"api_key": KEY, "headers": {"a": {"b": KEY}}}}},
+        {"deps": {"properties": {"api_key": KEY, "authorization": {"a": {"b": KEY}}}}},
+        {"model": [{"record": "x", "model": {"name": "a", "headers": {"A": KEY}}}]},
+        {"capabilities": [{"MCP": {"properties": {"env": {"A": KEY}, "api_key": {"a": KEY}}}}]},
+        {"model_settings": {"extra_body": {"parameters": {"properties": {"api_key": {"a": KEY}}}}}},
+        {"model": {"script": [{"tool_calls": [{"name": "x", "args": {"api_key": KEY}}]}]}},
+        {"result": {"properties": {"api_key": {"type": KEY}}}},
+        {"result": {"parameters": {"properties": {"api_key": {"type": KEY}}}}},
+        {"tools": [{"name": "x", "parameters": {"default": {"api_key": KEY}}}]},
+        {"output_schema": {"properties": [{"api_key": {"a": KEY}}]}},
     ],
 )
 def test_the_secrets_of_a_command_are_hidden_and_nothing_else(fields: dict[str, Any]) -> None:
@@ -93,9 +112,9 @@ def test_the_secrets_of_a_command_are_hidden_and_nothing_else(fields: dict[str, 
 
 def test_what_is_hidden_keeps_its_shape_and_a_null_stays() -> None:
     """clause: REC-SECRETS"""
-    command = {"headers": [["a", 1], {"b": None}], "env": {"c": {"d": True}}, "api_key": None, "authorization": 5}
+    server = {"headers": [["a", 1], {"b": None}], "env": {"c": {"d": True}}, "api_key": None, "authorization": 5}
     hide = "[redacted]"
-    assert hidden(command) == {
+    assert hidden({"model": server})["model"] == {
         "headers": [[hide, hide], {"b": None}],
         "env": {"c": {"d": hide}},
         "api_key": None,
@@ -108,6 +127,42 @@ def test_a_schema_of_what_is_called_like_a_secret_is_none() -> None:
     parameters = {"type": "object", "properties": {"api_key": {"type": "string"}, "authorization": {"$ref": "#"}}}
     command = {"type": "create_agent", "tools": [{"name": "fetch", "parameters": parameters}]}
     assert hidden(command) == command
+
+
+@pytest.mark.parametrize("where", ["parameters", "output_schema", "deps_schema"])
+def test_of_the_schema_of_a_secret_its_values_are_hidden(where: str) -> None:
+    """clause: REC-SECRETS"""
+    field = {"type": "string", "anyOf": [{"const": KEY}, {"enum": [KEY, None]}], "default": KEY, "examples": [[KEY]]}
+    schema = {"type": "object", "properties": {"x-api-key": field, "authorization": True, "city": {"default": "Riga"}}}
+    command = {"tools": [{"parameters": schema}]} if where == "parameters" else {where: schema}
+    shown = hidden(command)
+    found = (shown["tools"][0] if where == "parameters" else shown)[where]["properties"]
+    hide = "[redacted]"
+    assert found["x-api-key"] == {
+        "type": "string",
+        "anyOf": [{"const": hide}, {"enum": [hide, None]}],
+        "default": hide,
+        "examples": [[hide]],
+    }
+    assert (found["authorization"], found["city"]) == (True, {"default": "Riga"})
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"type": "tool_result", "result": {"status": 200, "headers": {"a": "b"}}},
+        {"type": "run", "deps": {"env": "production"}},
+        {"type": "run", "message_history": [{"parts": [{"args": {"env": "x"}, "content": {"headers": [1]}}]}]},
+        {"type": "approval", "args": {"env": "x", "headers": {"a": "b"}}},
+        {"type": "create_agent", "tools": [{"parameters": {"properties": {"env": {"enum": ["prod"]}}}}]},
+        {"type": "create_agent", "deps_schema": {"properties": {"env": {"default": "prod"}}}},
+        {"type": "create_agent", "output_schema": {"properties": {"headers": {"type": "object"}}}},
+        {"type": "create_agent", "model": {"script": [{"tool_calls": [{"args": {"env": "x"}}]}]}},
+    ],
+)
+def test_headers_and_environments_are_secrets_only_where_a_server_is_given_them(fields: dict[str, Any]) -> None:
+    """clause: REC-SECRETS, REPLAY-COMMAND"""
+    assert hidden(fields) == fields
 
 
 def test_a_command_without_secrets_is_recorded_byte_by_byte() -> None:
@@ -129,5 +184,5 @@ def test_a_text_is_recorded_as_it_is_read_however_it_was_escaped() -> None:
 
 @pytest.mark.parametrize("name", ["environment", "max_tokens", "headers_of", "key", "authorizations"])
 def test_other_fields_are_recorded_as_they_are(name: str) -> None:
-    command = {"type": "run", "id": 1, "prompt": {name: {"a": "b"}, "headers": {"c": "d"}}}
-    assert hidden(command)["prompt"] == {name: {"a": "b"}, "headers": {"c": "[redacted]"}}
+    command = {"type": "run", "id": 1, "model": {name: {"a": "b"}, "headers": {"c": "d"}}}
+    assert hidden(command)["model"] == {name: {"a": "b"}, "headers": {"c": "[redacted]"}}
