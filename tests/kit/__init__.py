@@ -1,8 +1,8 @@
 """The test kit: a synchronous parent for real workers, and the contract's invariants.
 
 `Worker` starts and drives one worker process, `inbox` keeps what came of it; `frames` makes and reads frames
-without the worker's code; `shapes` and `invariants` are the contract as checks; `processes` looks at processes from outside; `messages`
-looks into message JSON.
+without the worker's code; `shapes` and `invariants` are the contract as checks; `processes` looks at processes
+from outside; `messages` looks into message JSON.
 """
 
 from .frames import Decoder, Frame, encode, loads, pack
