@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.kit import Worker, failed
+from tests.kit import Worker, failed, succeeded
 from tests.kit.providers import Provider
 
 
@@ -56,17 +56,16 @@ def test_a_history_opens_no_door_that_a_prompt_does_not(inner: Provider, server:
                 assert "private" in error["message"]
 
 
-def test_an_address_in_a_parents_answer_is_data(inner: Provider, server: Provider) -> None:
-    """It becomes an address when it comes back as a history, and opens no door then.
-
-    clause: SEC-HISTORY
-    """
+def test_an_address_in_a_parents_answer_is_data_and_stays_data(inner: Provider) -> None:
+    """Also when it comes back as a history. clause: SEC-HISTORY, RUN-HISTORY"""
     script = {"script": [{"tool_calls": [{"name": "f"}]}, {"text": "done"}]}
     tool = {"name": "f", "parameters": {"type": "object"}}
-    with Worker() as worker:
+    with Worker() as worker, Provider("google") as server:
         agent = worker.agent(model=script, tools=[tool])
         run = worker.start_run(agent)
         worker.answer(worker.wait_for("tool_call", of=run), result=[local(inner)])
         messages = worker.terminal(run)["messages"]
+        server.say(text="seen")
         model = server.endpoint("gemini-3-flash-preview")
-        failed(worker.run(agent, "go", message_history=messages, model=model), "InvalidCommand")
+        assert succeeded(worker.run(agent, "go", message_history=messages, model=model))["result"] == "seen"
+        assert f"{inner.origin}/secret.png" in str(server.bodies[0])
