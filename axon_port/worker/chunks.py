@@ -159,12 +159,8 @@ class ChunkQueue:
         last = self._waiting[-1] if self._waiting else None
         if last is None or last.kind != kind or self._is_whole(last):
             self._append(kind, step, data)
-        elif kind in JOINED:
-            last.data.deltas.append(data)
-        elif kind == "output":
-            last.data = data
         else:
-            self._append(kind, step, data)
+            _go_on(last, data)
 
     def pass_on(self, kind: str, step: int, data: Any) -> Chunk | None:
         """The chunk of a delta that may leave as it came; None, and nothing done, where it is to be added."""
@@ -212,10 +208,7 @@ class ChunkQueue:
 
     def _append(self, kind: str, step: int, data: Any) -> None:
         if (tail := self._tails.pop(kind, None)) is not None:
-            if kind in JOINED:
-                tail.data.deltas.append(data)
-            else:
-                tail.data = data
+            _go_on(tail, data)
             self._waiting.append(tail)
             return
         answer = self._answer if kind in ANSWER else None
@@ -280,6 +273,14 @@ class ChunkQueue:
             return False
         self._tails[first.kind] = self._waiting.popleft()
         return True
+
+
+def _go_on(waiting: _Waiting, data: Any) -> None:
+    """What waits of an answer takes more of its kind: a delta, or a whole that stands for it."""
+    if waiting.kind in JOINED:
+        waiting.data.deltas.append(data)
+    else:
+        waiting.data = data
 
 
 def _unsettled(text: str, keys: Keys) -> int:

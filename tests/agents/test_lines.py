@@ -19,7 +19,6 @@ from pydantic_ai.exceptions import (
     UserError,
 )
 from pydantic_ai.messages import (
-    ModelMessage,
     ModelResponse,
     ModelResponseStreamEvent,
     PartDeltaEvent,
@@ -555,14 +554,8 @@ def test_when_all_have_failed_each_of_them_is_told() -> None:
 class Counter(ToldModel):
     """Counts as it is told: a text of so many characters is as many tokens."""
 
-    async def count_tokens(
-        self,
-        messages: list[ModelMessage],
-        model_settings: ModelSettings | None,
-        model_request_parameters: ModelRequestParameters,
-    ) -> RequestUsage:
-        response = await self.request(messages, model_settings, model_request_parameters)
-        return RequestUsage(input_tokens=len(text(response)))
+    async def count_tokens(self, *args: Any, **kwargs: Any) -> RequestUsage:
+        return RequestUsage(input_tokens=len(text(await self.request(*args, **kwargs))))
 
 
 def counted(model: Model) -> int:
