@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TextIO, cast
 
 from axon_port.client.errors import CommandError, ProtocolViolation
+from axon_port.client.launch import without_options
 from axon_port.client.session import Session
 from axon_port.terminal import painted, takes_colours
 
@@ -222,9 +223,8 @@ class Child:
     """A worker process and its pipes. Leaving the block ends it, whatever it does."""
 
     def __init__(self) -> None:
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("AXON_PORT_")}
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "axon_port"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
+            [sys.executable, "-m", "axon_port"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=without_options()
         )
         if self._process.stdin is None or self._process.stdout is None:
             raise Surprise("the worker has no pipes")

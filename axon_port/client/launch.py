@@ -75,3 +75,8 @@ class Restarts:
     def wait(self, attempt: int, jitter: float) -> float:
         """Seconds before attempt 1, 2, …; `jitter` is from 0 to 1, so that many workers do not rise at once."""
         return min(self.most, self.first * 2 ** (attempt - 1)) * (0.5 + jitter / 2)
+
+
+def without_options() -> dict[str, str]:
+    """Our environment, without what is meant for a worker that somebody starts here, as where to keep its record."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("AXON_PORT_")}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -13,7 +12,7 @@ from typing import Final, TextIO
 import anyio
 
 from axon_port.client.errors import WorkerNotStarted
-from axon_port.client.launch import WORKER, Launch
+from axon_port.client.launch import WORKER, Launch, without_options
 from axon_port.records.compare import Difference, differences
 from axon_port.records.conversation import conversation_of
 from axon_port.records.ending import ending_of
@@ -55,18 +54,13 @@ def _played(head: Head, entries: list[Entry], options: Sequence[str], *, timed: 
     limits = [f"--{name.replace('_', '-')}={head.options[name]}" for name in LIMITS if name in head.options]
     launch = Launch(
         command=[*WORKER, *limits, *options],
-        env=_environment(),
+        env=without_options(),
         max_frame_bytes=int(head.options.get("max_frame_bytes", Launch.max_frame_bytes)),
     )
     recorded, todo = conversation_of(entries), steps(entries)
     player = Player(launch, recorded, timed=timed)
     replayed = anyio.run(player.play, todo, ending_of(entries, recorded), _progress(len(todo)))
     return list(differences(recorded, replayed))
-
-
-def _environment() -> dict[str, str]:
-    """Ours, without what is meant for a worker that somebody starts here, as where to keep its record."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("AXON_PORT_")}
 
 
 def _overwrites(path: Path, options: Sequence[str]) -> bool:
