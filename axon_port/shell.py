@@ -10,7 +10,8 @@ from axon_port.wire import codec
 from axon_port.wire.framing import FrameDecoder, FramingLost, Oversize, encode_frame
 
 MAX_FRAME_BYTES: Final = 512 * 1024 * 1024
-"""The longest frame `unpack` takes: eight times a worker's default, and less than any four characters of text say."""
+"""The longest frame `unpack` takes: eight times a worker's default, and less than any four characters of text say, but
+for tabs and empty lines."""
 
 _READ_BYTES: Final = 65_536
 

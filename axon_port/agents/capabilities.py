@@ -6,6 +6,7 @@ word, also for those inside another's arguments.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, cast
 from urllib.parse import urlsplit
@@ -51,6 +52,8 @@ _SCRIPTS: Final = (".py", ".js")
 
 _MCP_SERVERS: Final = ("url", "local", "native")
 
+_logger = logging.getLogger("axon_port.capabilities")
+
 
 def capability_names() -> list[str]:
     """The names that a spec may have."""
@@ -76,8 +79,12 @@ async def close_capabilities(capabilities: Iterable[AbstractCapability[Any]]) ->
     for toolset in toolsets:
         transport: Any = getattr(getattr(toolset, "client", None), "transport", None)
         if transport is not None:
-            with anyio.move_on_after(CLOSE_SECONDS):
-                await transport.close()
+            try:
+                with anyio.move_on_after(CLOSE_SECONDS):
+                    await transport.close()
+            except Exception:
+                # The others have to be closed too.
+                _logger.exception("an MCP server could not be closed")
 
 
 def _build(spec: Capability) -> AbstractCapability[Any]:

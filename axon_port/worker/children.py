@@ -14,7 +14,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 _PR_SET_CHILD_SUBREAPER: Final = 36
@@ -29,11 +29,11 @@ KILL_ROUNDS: Final = 100
 @dataclass(frozen=True, slots=True)
 class Process:
     """A process that is no zombie. Its number may be another's one day; the time of its start, in clock ticks since
-    the machine's, tells them apart."""
+    the machine's, tells them apart. It is the same one whoever its parent has become."""
 
     pid: int
-    parent: int
-    session: int
+    parent: int = field(compare=False)
+    session: int = field(compare=False)
     started: int
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -30,66 +29,50 @@ from axon_port.wire.errors import WireError, invalid_command
 from axon_port.wire.events import error_frame
 from axon_port.worker.admission import Admission
 from axon_port.worker.calls import Crossed, PendingCalls, UnknownCall, Waiting, Wanted
-from axon_port.worker.exchanges import Exchange, Exchanges
+from axon_port.worker.exchanges import Exchange
 from axon_port.worker.intake import Received
 from axon_port.worker.leavings import Leavings
-from axon_port.worker.logs import LogSink
-from axon_port.worker.options import Options
-from axon_port.worker.redaction import Redactor
+from axon_port.worker.parts import Parts
 from axon_port.worker.roster import Agent, Roster
 from axon_port.worker.runs import ActiveRun
 from axon_port.worker.services import RunServices
-from axon_port.worker.spans import NO_TELEMETRY, Telemetry
-from axon_port.worker.stats import Stats
 
 _logger = logging.getLogger("axon_port.worker")
 
 Id = str | int
 
 
-@dataclass(frozen=True)
-class Surroundings:
-    """What the dispatcher needs of the process around it."""
-
-    options: Options
-    exchanges: Exchanges
-    stats: Stats
-    sink: LogSink
-    redactor: Redactor
-    pong: Callable[[], dict[str, Any]]
-    frames: Callable[[], tuple[dict[str, int], dict[str, int]]]
-    on_shutdown: Callable[[Exchange, int | None], None]
-    on_idle: Callable[[], None]
-    telemetry: Telemetry = NO_TELEMETRY
-
-
 class Dispatcher:
     """All runs and agents of a worker. Only for the event loop."""
 
-    def __init__(self, around: Surroundings) -> None:
-        self._around = around
+    def __init__(
+        self, parts: Parts, *, on_shutdown: Callable[[Exchange, int | None], None], on_idle: Callable[[], None]
+    ) -> None:
+        self._parts = parts
+        self._on_shutdown = on_shutdown
+        self._on_idle = on_idle
         strays.watch(asyncio.get_running_loop())
-        options = around.options
+        options = parts.options
         folder = None if options.allow_recordings is None else Path(options.allow_recordings)
         allowed = Allowed(options.allow_import, frozenset(options.allow_capability), folder)
         self._workshop = Workshop(
-            allowed, Recordings(allowed, around.redactor.value), instrumentation=around.telemetry.instrumentation
+            allowed, Recordings(allowed, parts.redactor.value), instrumentation=parts.telemetry.instrumentation
         )
         self.roster = Roster(self._workshop)
         self._calls = PendingCalls()
         self._services = RunServices(
-            outbox=around.exchanges.outbox,
-            admission=Admission(around.exchanges.outbox),
+            outbox=parts.exchanges.outbox,
+            admission=Admission(parts.exchanges.outbox),
             calls=self._calls,
             roster=self.roster,
-            stats=around.stats,
+            stats=parts.stats,
             workshop=self._workshop,
             threads=anyio.CapacityLimiter(THREADS),
-            telemetry=around.telemetry,
+            telemetry=parts.telemetry,
             max_frame_bytes=options.max_frame_bytes,
             max_tool_calls=options.max_tool_calls,
         )
-        self._leavings = Leavings(lambda: sum(around.frames()[1].values()))
+        self._leavings = Leavings(lambda: sum(parts.frames()[1].values()))
         self._runs: dict[Id, ActiveRun] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._refusing = False
@@ -109,7 +92,7 @@ class Dispatcher:
         exchange = received.exchange
         try:
             command = parse_command(received.envelope.fields)
-            self._around.stats.commands[received.envelope.type] += 1
+            self._parts.stats.commands[received.envelope.type] += 1
             if exchange is None:
                 self._answer_run(command)
             else:
@@ -143,7 +126,7 @@ class Dispatcher:
             received.exchange.fail(error)
             return
         about = about_answer(received.envelope.fields, received.envelope.id)
-        self._around.exchanges.say(error_frame(None, error, **about))
+        self._parts.exchanges.say(error_frame(None, error, **about))
 
     # --- commands with an answer of their own
 
@@ -165,23 +148,23 @@ class Dispatcher:
                 run = self._runs.get(command.target)
                 exchange.succeed({"enqueued": run is not None and run.enqueue(command)})
             case commands.Ping():
-                exchange.succeed(self._around.pong())
+                exchange.succeed(self._parts.pong())
             case commands.Stats():
-                frames, bytes_ = self._around.frames()
-                dropped = self._around.sink.dropped
-                exchange.succeed(self._around.stats.as_json(frames=frames, bytes_=bytes_, logs_dropped=dropped))
+                frames, bytes_ = self._parts.frames()
+                dropped = self._parts.sink.dropped
+                exchange.succeed(self._parts.stats.as_json(frames=frames, bytes_=bytes_, logs_dropped=dropped))
             case commands.SetLogLevel():
-                self._around.sink.set_level(command.level)
+                self._parts.sink.set_level(command.level)
                 exchange.succeed({})
             case commands.Shutdown():
-                self._around.on_shutdown(exchange, command.grace_ms)
+                self._on_shutdown(exchange, command.grace_ms)
             case _:
                 raise TypeError(f"no handler for {type(command).__name__}")
 
     def _start_run(self, command: commands.Run | commands.Stream, exchange: Exchange) -> None:
         if self._refusing:
             raise WireError("ShuttingDown", "the worker is shutting down: use another one")
-        limit = self._around.options.max_inflight
+        limit = self._parts.options.max_inflight
         if len(self._runs) >= limit:
             message = f"{limit} runs are under way already (--max-inflight): try again when some have ended"
             raise WireError("Overloaded", message, details={"max_inflight": limit})
@@ -190,16 +173,18 @@ class Dispatcher:
         run = ActiveRun(exchange, command, self._services, self._run_settled)
         run.start()
         self._runs[exchange.id] = run
-        self._around.stats.inflight = len(self._runs)
+        self._parts.stats.inflight = len(self._runs)
         if self._input_ended:
             run.parent_gone()
 
     def _run_settled(self, run: ActiveRun) -> None:
         del self._runs[run.exchange.id]
-        self._around.stats.inflight = len(self._runs)
+        self._parts.stats.inflight = len(self._runs)
+        # Where hundreds end in one turn of the loop, it is not blocked.
+        self._parts.watchdog.turned()
         self._leavings.look()
         if not self.busy:
-            self._around.on_idle()
+            self._on_idle()
 
     async def _create_agent(self, command: commands.CreateAgent, exchange: Exchange, change: Any) -> None:
         if command.model is not None:
@@ -239,13 +224,13 @@ class Dispatcher:
     def _task_done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not self.busy:
-            self._around.on_idle()
+            self._on_idle()
 
     def _learn_keys(self, models: Any) -> None:
         for model in cast("list[Any]", models) if isinstance(models, list) else [models]:
             named = model.model if isinstance(model, commands.Recorded) else model
             if isinstance(named, commands.Endpoint) and named.api_key is not None:
-                self._around.redactor.learn(named.api_key)
+                self._parts.redactor.learn(named.api_key)
 
     # --- answers to a run, which have none of their own
 

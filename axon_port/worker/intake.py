@@ -21,6 +21,7 @@ from axon_port.wire.errors import WireError
 from axon_port.wire.events import BESIDE_ID_BYTES, error_frame
 from axon_port.wire.framing import FramingLost, Oversize
 from axon_port.worker.exchanges import Exchange, Exchanges, Id
+from axon_port.worker.stats import Stats
 
 if TYPE_CHECKING:
     from axon_port.worker.recorder import Recorder
@@ -155,6 +156,7 @@ class Intake:
         self,
         exchanges: Exchanges,
         inbox: Inbox,
+        stats: Stats,
         *,
         pong: Callable[[], dict[str, Any]],
         on_ended: Callable[[], None],
@@ -168,6 +170,7 @@ class Intake:
         self._exchanges = exchanges
         self._id_bytes = exchanges.max_frame_bytes - BESIDE_ID_BYTES
         self._inbox = inbox
+        self._stats = stats
         self._pong = pong
         self._on_ended = on_ended
         self._on_gone = on_gone
@@ -181,7 +184,6 @@ class Intake:
         self._ending_at = math.inf
         self.resume: Callable[[], None] = lambda: None
         self.frames_in = 0
-        self.pings = 0
 
     def heard(self, frames: list[bytes | bytearray | Oversize | FramingLost]) -> bool:
         outbox = self._exchanges.outbox
@@ -260,7 +262,7 @@ class Intake:
         self.frames_in += len(pings)
         try:
             in_use = self._exchanges.answer(pings, self._pong())
-            self.pings += len(pings) - len(in_use)
+            self._stats.pings_at_once += len(pings) - len(in_use)
             for frame_id in in_use:
                 self._in_use(frame_id)
         except Exception:  # noqa: BLE001  `_failed` logs it

@@ -14,8 +14,6 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Final, Literal, cast
 
 import anyio
@@ -23,16 +21,11 @@ import anyio
 from axon_port.statuses import EX_DATAERR, EX_OK
 from axon_port.wire.commands import Shutdown, parse_command
 from axon_port.wire.errors import WireError
-from axon_port.worker.dispatch import Dispatcher, Surroundings
-from axon_port.worker.exchanges import Exchange, Exchanges
-from axon_port.worker.intake import Inbox, InputEnded, InputEnding, InputLost, ParentDied, Received, Signalled
-from axon_port.worker.logs import LogSink
-from axon_port.worker.options import Options
-from axon_port.worker.redaction import Redactor
+from axon_port.worker.dispatch import Dispatcher
+from axon_port.worker.exchanges import Exchange
+from axon_port.worker.intake import InputEnded, InputEnding, InputLost, ParentDied, Received, Signalled
+from axon_port.worker.parts import Parts
 from axon_port.worker.runs import UNWIND_SECONDS
-from axon_port.worker.spans import Telemetry
-from axon_port.worker.stats import Stats
-from axon_port.worker.watchdog import Watchdog
 
 DEFAULT_GRACE_MS: Final = 5_000
 """How long runs may go on after `shutdown` or a signal."""
@@ -55,22 +48,6 @@ CLOSE_SECONDS: Final = 0.2
 Reason = Literal["shutdown", "eof", "signal", "fatal"]
 
 
-@dataclass(frozen=True)
-class Parts:
-    """What the process has made before the loop turned."""
-
-    options: Options
-    exchanges: Exchanges
-    inbox: Inbox
-    stats: Stats
-    sink: LogSink
-    redactor: Redactor
-    watchdog: Watchdog
-    pong: Callable[[], dict[str, Any]]
-    frames: Callable[[], tuple[dict[str, int], dict[str, int]]]
-    telemetry: Telemetry
-
-
 class Lifecycle:
     """Takes the commands of a worker and knows when it is over. Only for the event loop."""
 
@@ -85,20 +62,7 @@ class Lifecycle:
         self.reason: Reason = "shutdown"
         self.status = EX_OK
         self.shutdowns: list[Exchange] = []
-        self.dispatcher = Dispatcher(
-            Surroundings(
-                options=parts.options,
-                exchanges=parts.exchanges,
-                stats=parts.stats,
-                sink=parts.sink,
-                redactor=parts.redactor,
-                pong=parts.pong,
-                frames=parts.frames,
-                on_shutdown=self._shutdown,
-                on_idle=self._idle,
-                telemetry=parts.telemetry,
-            )
-        )
+        self.dispatcher = Dispatcher(parts, on_shutdown=self._shutdown, on_idle=self._idle)
 
     def take_commands(self) -> None:
         """Take what has come, in order, for at most `TURN_SECONDS`."""

@@ -152,6 +152,12 @@ class LogSink:
             self._send_line(logger, text[:said])
         return text[said:].encode() + part[read:]
 
+    def leave_out(self) -> None:
+        """Count what could not be made a log, as one that was dropped."""
+        with self._exchanges.lock:
+            self.dropped += 1
+            self._unreported += 1
+
     def _takes_lines(self) -> bool:
         return self.level < logging.ERROR and self._has_room()
 
@@ -249,14 +255,23 @@ class Capture:
     def _read(self) -> None:
         rest = bytearray()
         while data := _read_some(self._fd):
-            rest += data
-            while (end := rest.find(b"\n")) >= 0:
-                self._sink.line(self._logger, bytes(rest[:end]).rstrip(b"\r"))
-                del rest[: end + 1]
-            if len(rest) > LINE_BYTES:
-                rest = bytearray(self._sink.line_part(self._logger, bytes(rest)))
+            try:
+                rest = self._lines_sent(rest + data)
+            except MemoryError:
+                # Whoever prints would wait for this thread for ever, as soon as the pipe is full.
+                rest = bytearray()
+                self._sink.leave_out()
         if rest:
             self._sink.line(self._logger, bytes(rest))
+
+    def _lines_sent(self, printed: bytearray) -> bytearray:
+        """What is left behind the last line."""
+        while (end := printed.find(b"\n")) >= 0:
+            self._sink.line(self._logger, bytes(printed[:end]).rstrip(b"\r"))
+            del printed[: end + 1]
+        if len(printed) > LINE_BYTES:
+            return bytearray(self._sink.line_part(self._logger, bytes(printed)))
+        return printed
 
 
 def install(sink: LogSink) -> None:

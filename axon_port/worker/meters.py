@@ -39,7 +39,7 @@ def observe(meter: Meter, figures: Figures) -> None:
         "axon_port.tool.faults": ("{call}", "tool calls that went wrong", lambda: _faults(stats)),
         "axon_port.retries": ("{retry}", "what was tried again", lambda: _each(stats.retries, "axon_port.kind")),
         "axon_port.tokens": ("{token}", "tokens used", lambda: _each(stats.tokens, "gen_ai.token.type")),
-        "axon_port.commands": ("{command}", "commands taken", lambda: _each(stats.commands, "axon_port.command")),
+        "axon_port.commands": ("{command}", "commands taken", lambda: _each(stats.taken(), "axon_port.command")),
         "axon_port.frames": ("{frame}", "frames", lambda: _each(figures.frames()[0], "axon_port.direction")),
         "axon_port.io": ("By", "bytes of frames", lambda: _each(figures.frames()[1], "axon_port.direction")),
         "axon_port.logs.dropped": ("{log}", "logs dropped", lambda: [Observation(figures.logs_dropped())]),

@@ -67,12 +67,13 @@ class OpenCalls:
         if self._parent_gone:
             raise parent_gone()
         waiting = self._services.calls.wait_for(self._exchange.id, call.call_id, wanted, faults)
-        self._open[call.call_id] = waiting
-        self._exchange.send(payload)
-        asked.sent()
-        # The answer may take days, and the call be long.
-        del payload
         try:
+            self._exchange.send(payload)
+            # From now on it has to be cancelled. Whoever answers waits for the loop.
+            self._open[call.call_id] = waiting
+            asked.sent()
+            # The answer may take days, and the call be long.
+            del payload
             await asyncio.wait([waiting.answered], timeout=timeout)
             if not waiting.answered.done():
                 self._cancel(waiting, "timeout")

@@ -19,6 +19,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
+from itertools import islice
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Final
 
@@ -70,14 +71,21 @@ class Outbox:
     """Frames on their way out.
 
     `put` waits for no reader, and raises nothing but `MemoryError`: after `broken` it drops what it is given, nobody is
-    listening. `on_broken` is called once, from whichever thread noticed. Close with `flush`, which waits until
-    everything has left.
+    listening. `on_broken` is called once, from whichever thread noticed; `on_mute` from the writer's, in an exception's
+    handler, where that fails: nothing leaves any more. Close with `flush`, which waits until everything has left.
     """
 
-    def __init__(self, fd: int, on_broken: Callable[[], None], recorder: Recorder | None = None) -> None:
+    def __init__(
+        self,
+        fd: int,
+        on_broken: Callable[[], None],
+        on_mute: Callable[[], None],
+        recorder: Recorder | None = None,
+    ) -> None:
         self._fd = fd
         self._recorder = recorder
         self._on_broken = on_broken
+        self._on_mute = on_mute
         self.lock = threading.RLock() if recorder is None else recorder.lock
         self._change = _Change(self._begin_change, self._end_change)
         self._changing = False
@@ -242,11 +250,11 @@ class Outbox:
         """What is small is written here where the pipe has room for it; the writer's thread does the rest."""
         waiting = self._waiting
         while waiting and not self._writing and len(waiting[0]) <= INLINE_BYTES:
-            frames = [waiting.popleft()]
-            length = len(frames[0])
-            while waiting and (length := length + len(waiting[0])) <= INLINE_BYTES:
-                frames.append(waiting.popleft())
-            data = b"".join(frames)
+            try:
+                data = self._next_small()
+            except MemoryError:
+                # They are taken already: to raise would have them sent twice.
+                break
             try:
                 written = os.write(self._fd, data) if self._poll.poll(0) else 0
             except BlockingIOError:
@@ -261,6 +269,22 @@ class Outbox:
         if waiting:
             self._ring()
 
+    def _next_small(self) -> bytes:
+        """Out of what waits, as many frames as one inline write takes, or, where there is no memory, none."""
+        waiting = self._waiting
+        if len(waiting) == 1:
+            return waiting.popleft()
+        count, length = 0, 0
+        for frame in waiting:
+            length += len(frame)
+            if length > INLINE_BYTES:
+                break
+            count += 1
+        data = b"".join(islice(waiting, count))
+        for _ in range(count):
+            waiting.popleft()
+        return data
+
     def _drop_all(self) -> None:
         self.broken = True
         self._waiting.clear()
@@ -274,14 +298,18 @@ class Outbox:
             self._bell.put(None)
 
     def _write_forever(self) -> None:
+        try:
+            self._write_until_broken()
+        except OSError:
+            self.break_off()
+        except BaseException:  # noqa: BLE001  whoever hears of it tells it
+            self._on_mute()
+
+    def _write_until_broken(self) -> None:
         while not self.broken:
             self._bell.get()
             while batch := self._next_batch():
-                try:
-                    self._write_batch(batch)
-                except OSError:
-                    self.break_off()
-                    return
+                self._write_batch(batch)
                 self._batch_written()
 
     def _next_batch(self) -> list[bytes]:

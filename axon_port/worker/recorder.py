@@ -90,9 +90,10 @@ class Recorder:
             stdio.forget(self._file.fileno())
 
     def _keep(self, direction: Direction, payload: bytes) -> None:
-        at = (time.monotonic_ns() - self._began) // 1000
         length = len(payload)
         with self._changed:
+            # Whoever waited for the lock must not go back behind those that did not.
+            at = (time.monotonic_ns() - self._began) // 1000
             if self._closing:
                 return
             if self._waiting_bytes + length > WAITING_BYTES:

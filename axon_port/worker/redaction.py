@@ -95,17 +95,15 @@ class _Keys:
     def __init__(self) -> None:
         self._few: tuple[str, ...] = ()
         self._few_in_bytes: tuple[bytes, ...] = ()
-        self._by_beginning: dict[str, tuple[str, ...]] = {}
+        self._by_beginning: dict[str, tuple[tuple[int, set[str]], ...]] = {}
         self._letters = [set[str]() for _ in range(SHORTEST)]
         self._beginning: re.Pattern[str] | None = None
 
     def add(self, key: str) -> bool:
         """Whether it was not known yet. From one thread at a time."""
         beginning = key[:SHORTEST]
-        same = self._by_beginning.get(beginning, ())
-        if key in same:
+        if not self._enter(beginning, key):
             return False
-        self._by_beginning[beginning] = (*same, key)
         known = all(letter in letters for letter, letters in zip(beginning, self._letters, strict=True))
         for letter, letters in zip(beginning, self._letters, strict=True):
             letters.add(letter)
@@ -114,6 +112,19 @@ class _Keys:
             self._few_in_bytes = (*self._few_in_bytes, key.encode("latin-1", "replace"))
         elif self._beginning is None or not known:
             self._beginning = self._like_a_beginning()
+        return True
+
+    def _enter(self, beginning: str, key: str) -> bool:
+        """In sets of one length each: a service's keys all begin alike, and there may be thousands."""
+        known = self._by_beginning.get(beginning, ())
+        for length, keys in known:
+            if length == len(key):
+                if key in keys:
+                    return False
+                keys.add(key)
+                return True
+        # A new tuple: another thread may be looking through this one.
+        self._by_beginning[beginning] = (*known, (len(key), {key}))
         return True
 
     def _like_a_beginning(self) -> re.Pattern[str]:
@@ -142,8 +153,8 @@ class _Keys:
     def _looked_up(self, text: str, pattern: re.Pattern[str]) -> Iterator[str]:
         for match in pattern.finditer(text):
             start = match.start()
-            for key in self._by_beginning.get(text[start : start + SHORTEST], ()):
-                if text.startswith(key, start):
+            for length, keys in self._by_beginning.get(text[start : start + SHORTEST], ()):
+                if (key := text[start : start + length]) in keys:
                     yield key
 
     def taken_out(self, text: str) -> str:

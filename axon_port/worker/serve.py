@@ -55,8 +55,8 @@ SWITCH_SECONDS: Final = 0.002
 """How long a thread that has something to do waits for the interpreter: Python's own 5 ms are what a ping would take
 while runs are busy."""
 
-GONE_SECONDS: Final = 0.8
-"""Nobody listens: the process ends within a second, cleaning up included."""
+GONE_SECONDS: Final = 0.9 - children.TERMINATE_SECONDS
+"""Nobody listens: the process ends within a second, children that do not go by themselves included."""
 
 SIGNAL_SECONDS: Final = 8.0
 """After a first signal, until the watchdog ends the process even if the loop is blocked: the grace and a margin."""
@@ -103,7 +103,7 @@ class Worker:
         self._spare = [os.open(os.devnull, os.O_RDONLY)]
         self._port = port
         self._stats = Stats()
-        self._outbox = Outbox(port.write_fd, self._nobody_listens, self._recorder)
+        self._outbox = Outbox(port.write_fd, self._nobody_listens, self._thread_failed, self._recorder)
         self._exchanges = Exchanges(self._outbox, self._redactor, options.max_frame_bytes)
         self._exchanges.timed = any(name.startswith("OTEL_") for name in os.environ)
         self._sink = logs.LogSink(self._exchanges, self._redactor, options.log_level)
@@ -111,13 +111,14 @@ class Worker:
         self._intake = Intake(
             self._exchanges,
             self._inbox,
+            self._stats,
             pong=self._pong,
             on_ended=self._input_ended,
             on_gone=self._outbox.break_off,
             on_signal=self._signalled,
             on_shutdown=self._shutdown_read,
             on_lost=self._framing_lost,
-            on_deaf=self._deaf,
+            on_deaf=self._thread_failed,
             recorder=self._recorder,
         )
         self._reader = Reader(port.read_fd, port.write_fd, self._intake, options.max_frame_bytes)
@@ -203,7 +204,8 @@ class Worker:
     async def _new_lifecycle(self) -> Lifecycle:
         def load() -> tuple[type[Any], type[Any], Telemetry]:
             with contextlib.nullcontext() if wants_logfire(self._options) else without_logfire():
-                from axon_port.worker.lifecycle import Lifecycle, Parts
+                from axon_port.worker.lifecycle import Lifecycle
+                from axon_port.worker.parts import Parts
                 from axon_port.worker.spans import NO_TELEMETRY
 
             return Lifecycle, Parts, self._start_telemetry() or NO_TELEMETRY
@@ -274,7 +276,6 @@ class Worker:
         }
 
     def _frames(self) -> tuple[dict[str, int], dict[str, int]]:
-        self._stats.commands["ping"] = self._intake.pings
         frames = {"in": self._intake.frames_in, "out": self._outbox.frames_out}
         return frames, {"in": self._reader.bytes_in, "out": self._outbox.bytes_out}
 
@@ -316,9 +317,10 @@ class Worker:
             # Importing takes longer than there is time.
             self._leave_unbegun("fatal", EX_DATAERR)
 
-    def _deaf(self) -> None:
-        # A worker that hears nothing, not even the end of its input, is of no use: its supervisor has another one.
-        _logger.critical("the thread that reads has failed", exc_info=True)
+    def _thread_failed(self) -> None:
+        # A worker that hears nothing, not even the end of its input, or says nothing, is of no use: its supervisor has
+        # another one.
+        _logger.critical("the thread of %s has failed", threading.current_thread().name, exc_info=True)
         self._leave_at_once(EX_SOFTWARE)
 
     def _leave_unbegun(self, reason: str, status: int) -> NoReturn:

@@ -51,6 +51,7 @@ class Stats:
     def __init__(self) -> None:
         self.started_at = time.monotonic()
         self.commands: Counter[str] = Counter()
+        self.pings_at_once = 0
         self.runs_started = 0
         self.runs_succeeded = 0
         self.runs_cancelled = 0
@@ -72,10 +73,15 @@ class Stats:
             agent_id = "…"
         return self.agents.setdefault(agent_id, AgentCount())
 
+    def taken(self) -> dict[str, int]:
+        """Commands by their type. A ping is counted where it is answered: most of them never reach the loop."""
+        at_once = {"ping": self.commands["ping"] + self.pings_at_once} if self.pings_at_once else {}
+        return {**self.commands, **at_once}
+
     def as_json(self, *, frames: dict[str, int], bytes_: dict[str, int], logs_dropped: int) -> dict[str, Any]:
         return {
             "uptime_ms": self.uptime_ms,
-            "commands": dict(self.commands),
+            "commands": self.taken(),
             "runs": {
                 "started": self.runs_started,
                 "succeeded": self.runs_succeeded,

@@ -71,7 +71,7 @@ class Watchdog:
         self._last_beat = time.monotonic()
 
     def turned(self) -> None:
-        """The loop has done what was ready: it is not blocked."""
+        """The loop has done what was ready, or a run has ended: it is not blocked."""
         self._last_turn = time.monotonic()
 
     @property

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.kit import REPOSITORY, Frame, Worker, encode, failed, succeeded
+from tests.kit.frames import pack
 from tests.kit.messages import prompts
 from tests.kit.shapes import LEVELS, is_count
 from tests.kit.worker import PROGRAM
@@ -100,6 +101,15 @@ def test_stats_have_the_shape_of_the_contract(worker: Worker) -> None:
         assert all(len(bucket) == 2 and is_count(bucket[1]) for bucket in durations["buckets"])
     for agent in stats["agents"].values():
         assert set(agent) == {"runs", "tools", "tokens"}
+
+
+def test_every_ping_is_counted_wherever_it_is_answered(worker: Worker) -> None:
+    """One that is not plainly written is left to the loop. clause: LIFE-STATS"""
+    before = figures(worker)["commands"].get("ping", 0)
+    succeeded(worker.ask("ping"))
+    worker.send_raw(pack(b'{"type": "\\u0070ing", "id": "escaped"}'))
+    succeeded(worker.terminal("escaped"))
+    assert figures(worker)["commands"]["ping"] == before + 2
 
 
 def test_stats_count_what_has_happened_since_the_start() -> None:

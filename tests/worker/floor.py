@@ -10,18 +10,35 @@ import json
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from axon_port.worker.dispatch import Dispatcher, Surroundings
+from axon_port.worker.dispatch import Dispatcher
 from axon_port.worker.exchanges import Exchange
 from axon_port.worker.intake import Received
 from axon_port.worker.logs import LogSink
 from axon_port.worker.options import Options
-from axon_port.worker.stats import Stats
+from axon_port.worker.parts import Parts
+from axon_port.worker.spans import NO_TELEMETRY
 
-from .rig import PONG, SECONDS, Desk
+from .rig import PONG, SECONDS, Desk, NoWatchdog
 
 T = TypeVar("T")
 
 Look = Callable[[list[dict[str, Any]]], None]
+
+
+def parts_at(desk: Desk, options: Options) -> Parts:
+    """The parts of a worker that has no process."""
+    return Parts(
+        options=options,
+        exchanges=desk.exchanges,
+        inbox=desk.inbox,
+        stats=desk.stats,
+        sink=LogSink(desk.exchanges, desk.redactor, "error"),
+        redactor=desk.redactor,
+        watchdog=NoWatchdog(),
+        pong=lambda: dict(PONG),
+        frames=lambda: ({"in": 0, "out": 0}, {"in": 0, "out": 0}),
+        telemetry=NO_TELEMETRY,
+    )
 
 
 class Floor:
@@ -29,26 +46,16 @@ class Floor:
 
     def __init__(self, options: Options, look: Look) -> None:
         self.desk = Desk(options.max_frame_bytes)
-        self.stats = Stats()
         self.shutdowns: list[Exchange] = []
         self._look = look
         self._runner = asyncio.Runner()
         self.dispatcher = self._runner.run(self._made(options))
 
     async def _made(self, options: Options) -> Dispatcher:
-        exchanges = self.desk.exchanges
         return Dispatcher(
-            Surroundings(
-                options=options,
-                exchanges=exchanges,
-                stats=self.stats,
-                sink=LogSink(exchanges, self.desk.redactor, "error"),
-                redactor=self.desk.redactor,
-                pong=lambda: dict(PONG),
-                frames=lambda: ({"in": 0, "out": 0}, {"in": 0, "out": 0}),
-                on_shutdown=lambda exchange, _grace: self.shutdowns.append(exchange),
-                on_idle=lambda: None,
-            )
+            parts_at(self.desk, options),
+            on_shutdown=lambda exchange, _grace: self.shutdowns.append(exchange),
+            on_idle=lambda: None,
         )
 
     def receive(self, payload: bytes, *, expecting: Callable[[], None] = lambda: None) -> None:

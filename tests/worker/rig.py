@@ -17,6 +17,8 @@ from axon_port.worker.exchanges import Exchanges
 from axon_port.worker.intake import Inbox, Intake
 from axon_port.worker.outbox import CONGESTED_BYTES, Outbox
 from axon_port.worker.redaction import Redactor
+from axon_port.worker.stats import Stats
+from axon_port.worker.watchdog import Watchdog
 
 SECONDS: Final = 20.0
 """The longest that anything in these tests is waited for."""
@@ -87,6 +89,13 @@ class MemoryOutbox(Outbox):
         return [json.loads(payload) for payload in self.payloads]
 
 
+class NoWatchdog(Watchdog):
+    """One that lets everybody live; a real one would start a thread."""
+
+    def __init__(self) -> None:
+        self._last_turn = 0.0
+
+
 PONG: Final = {"status": "ok", "uptime_ms": 1, "inflight": 0, "agents": 0, "loop_lag_ms": 0}
 
 
@@ -98,10 +107,12 @@ class Desk:
         self.redactor = Redactor({})
         self.exchanges = Exchanges(self.outbox, self.redactor, max_frame_bytes)
         self.inbox = Inbox()
+        self.stats = Stats()
         self.heard: list[object] = []
         self.intake = Intake(
             self.exchanges,
             self.inbox,
+            self.stats,
             pong=lambda: dict(PONG),
             on_ended=lambda: self.heard.append("ended"),
             on_gone=lambda: self.heard.append("gone"),

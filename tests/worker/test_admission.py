@@ -49,7 +49,7 @@ def test_a_producer_goes_on_where_the_room_came_without_the_writer_s_thread(tmp_
 
     # A file takes everything at once.
     with (tmp_path / "out").open("wb") as file:
-        outbox = Outbox(file.fileno(), lambda: None)
+        outbox = Outbox(file.fileno(), lambda: None, lambda: None)
         run_async(lambda: main(outbox))
         outbox.break_off()
 

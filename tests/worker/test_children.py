@@ -97,3 +97,22 @@ def test_other_processes_are_left_alone() -> None:
     source = f"children.end_descendants(); print(json.dumps({ours} in children.descendants()))"
     assert outcome(source) is False
     os.kill(ours, 0)
+
+
+def test_a_process_is_the_same_one_when_its_parent_has_ended() -> None:
+    """The process that watches over the worker has to know its children by what they were before it died.
+
+    clause: LIFE-CHILDREN
+    """
+    source = """
+start = "import subprocess, sys; p = subprocess.Popen([sys.executable, '-c', %r])" % SLEEPER
+process, line = child(start + "; print(p.pid, flush=True); sys.stdin.read()", ("stdin", subprocess.PIPE))
+before = children.process_of(int(line))
+children.adopt_orphans()
+process.stdin.close()
+process.wait()
+after = children.process_of(int(line))
+children.end_descendants()
+print(json.dumps([before == after, len({before, after}), before.parent == process.pid, after.parent == os.getpid()]))
+"""
+    assert outcome(source) == [True, 1, True, True]

@@ -45,7 +45,7 @@ class Office:
 
     def __init__(self, fd: int, recorder: Recorder | None) -> None:
         redactor = Redactor({})
-        self.exchanges = Exchanges(Outbox(fd, lambda: None, recorder), redactor, 2**20)
+        self.exchanges = Exchanges(Outbox(fd, lambda: None, lambda: None, recorder), redactor, 2**20)
         self.handler = FrameHandler(LogSink(self.exchanges, redactor, "debug"))
 
     def serve(self, number: int) -> None:

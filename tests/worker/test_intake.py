@@ -92,7 +92,7 @@ def test_a_ping_is_answered_here() -> None:
     desk.send({"type": "ping", "id": 1})
     assert desk.frames == [{"type": "result", "id": 1, "result": PONG}]
     assert desk.items() == []
-    assert (desk.intake.pings, desk.intake.frames_in) == (1, 1)
+    assert (desk.stats.pings_at_once, desk.intake.frames_in) == (1, 1)
 
 
 @pytest.mark.parametrize("limit", [512, 1024, 1729, 1730])
@@ -415,4 +415,4 @@ def test_pings_that_come_together_are_answered_as_if_they_came_alone() -> None:
     assert (refused["id"], refused["error_type"], refused["run_id"]) == (None, "DuplicateId", 1)
     assert [frame["result"] for frame in (first, second, third)] == [PONG] * 3
     assert len(desk.items()) == 1
-    assert (desk.intake.pings, desk.intake.frames_in) == (3, 5)
+    assert (desk.stats.pings_at_once, desk.intake.frames_in) == (3, 5)

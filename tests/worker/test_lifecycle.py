@@ -3,37 +3,19 @@
 from __future__ import annotations
 
 import json
-from typing import Any, cast
+from typing import Any
 
 from axon_port.worker.exchanges import Exchange
-from axon_port.worker.lifecycle import Lifecycle, Parts
-from axon_port.worker.logs import LogSink
+from axon_port.worker.lifecycle import Lifecycle
 from axon_port.worker.options import Options
-from axon_port.worker.spans import NO_TELEMETRY
-from axon_port.worker.stats import Stats
-from axon_port.worker.watchdog import Watchdog
 
-from .rig import PONG, Desk, run_async
-
-NOTHING: dict[str, int] = {"in": 0, "out": 0}
+from .floor import parts_at
+from .rig import Desk, run_async
 
 
 def lifecycle_of(desk: Desk) -> Lifecycle:
     """The lifecycle of a worker of which nothing else is there."""
-    return Lifecycle(
-        Parts(
-            options=Options(),
-            exchanges=desk.exchanges,
-            inbox=desk.inbox,
-            stats=Stats(),
-            sink=LogSink(desk.exchanges, desk.redactor, "error"),
-            redactor=desk.redactor,
-            watchdog=cast("Watchdog", None),
-            pong=lambda: dict(PONG),
-            frames=lambda: (NOTHING, NOTHING),
-            telemetry=NO_TELEMETRY,
-        )
-    )
+    return Lifecycle(parts_at(desk, Options()))
 
 
 def test_a_command_that_was_read_and_not_taken_before_the_end_is_answered() -> None:

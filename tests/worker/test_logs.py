@@ -16,7 +16,7 @@ from axon_port.worker.logs import LINE_BYTES, WAITING_BYTES, Capture, FrameHandl
 from axon_port.worker.redaction import REPLACEMENT, Redactor
 from tests.kit.shapes import problems_of
 
-from .rig import MemoryOutbox, pipe
+from .rig import MemoryOutbox, pipe, waited
 
 KEY = "sk-0123456789abcdef0123456789abcdef"
 
@@ -457,6 +457,31 @@ def test_the_rest_of_a_key_is_not_told_when_its_beginning_was_dropped() -> None:
     sink.outbox.drain()
     sink.sink.line("stdout", rest + f"{KEY[9:]}, and so on".encode())
     assert sink.messages[-1] == f"{REPLACEMENT}, and so on"
+
+
+def test_a_printed_line_that_there_is_no_memory_for_is_counted_and_the_next_one_arrives(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whoever prints would wait for ever, once the pipe is full. clause: LOG-DROPPED"""
+    sink = Sink()
+    line, lost = sink.sink.line, threading.Event()
+
+    def scarce(logger: str, text: bytes) -> None:
+        if not lost.is_set():
+            lost.set()
+            raise MemoryError
+        line(logger, text)
+
+    monkeypatch.setattr(sink.sink, "line", scarce)
+    with pipe() as ends:
+        capture = Capture(ends.read_fd, "stdout", sink.sink)
+        os.write(ends.write_fd, b"lost\n")
+        waited(lost)
+        os.write(ends.write_fd, b"there\n")
+        ends.close_write()
+        capture.finish(20)
+    assert sink.sink.dropped == 1
+    assert sink.messages == ["1 log records were dropped: there were too many for the parent", "there"]
 
 
 def test_a_descriptor_that_cannot_be_read_ends_its_capture(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def writing(ends: Ends) -> Generator[tuple[Outbox, list[str]]]:
     """An outbox on a pipe, and how often it said that the pipe is broken; its thread has ended afterwards."""
     before = set(threading.enumerate())
     said: list[str] = []
-    outbox = Outbox(ends.write_fd, lambda: said.append("broken"))
+    outbox = Outbox(ends.write_fd, lambda: said.append("broken"), lambda: said.append("mute"))
     try:
         yield outbox, said
     finally:
@@ -335,6 +335,31 @@ def test_a_parent_that_never_reads_congests_the_outbox(monkeypatch: pytest.Monke
         assert not outbox.congested
 
 
+def no_memory(*_: object) -> Any:
+    raise MemoryError
+
+
+def test_a_writer_that_fails_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing would leave any more, and nobody know."""
+    monkeypatch.setattr(outboxes.os, "writev", no_memory)
+    with pipe(size=SMALL_PIPE, blocking=False) as ends, writing(ends) as (outbox, said):
+        outbox.put(b"x" * 100_000)
+        while not said:
+            assert not outbox.flush(0.001)
+        assert said == ["mute"]
+
+
+def test_small_frames_that_there_is_no_memory_to_join_are_left_to_the_writer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outboxes, "islice", no_memory)
+    with pipe(blocking=False) as ends, writing(ends) as (outbox, _):
+        with outbox.gathered():
+            outbox.put(b"first")
+            outbox.put(b"second")
+        assert [ends.read_payload() for _ in range(2)] == [b"first", b"second"]
+        assert outbox.flush(SECONDS)
+        assert outbox.waiting_bytes == 0
+
+
 def test_the_marks_stand_in_their_order() -> None:
     assert LOW_BYTES < HIGH_BYTES < outboxes.CONGESTED_BYTES
 
@@ -344,7 +369,7 @@ def test_frames_can_go_to_a_file(tmp_path: Path) -> None:
     path = tmp_path / "answers.bin"
     payloads = [b"a", b"b" * 100_000, b"c"]
     with path.open("wb") as file:
-        outbox = Outbox(file.fileno(), lambda: None)
+        outbox = Outbox(file.fileno(), lambda: None, lambda: None)
         for payload in payloads:
             outbox.put(payload)
         assert outbox.flush(SECONDS)
@@ -359,7 +384,7 @@ def test_frames_can_go_to_a_socket(blocking: bool) -> None:
     payloads = [b"a", b"b" * 1_000_000, b"c"]
     with ours, theirs:
         ours.setblocking(blocking)
-        outbox = Outbox(ours.fileno(), lambda: None)
+        outbox = Outbox(ours.fileno(), lambda: None, lambda: None)
         for payload in payloads:
             outbox.put(payload)
         expected = b"".join(map(encode_frame, payloads))

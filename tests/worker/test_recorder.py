@@ -86,6 +86,26 @@ def test_frames_that_the_disk_cannot_take_in_time_are_left_out_and_counted(
     assert failures == []
 
 
+def test_times_are_taken_where_nobody_can_come_between(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two threads tell of frames, and times never go back. clause: REC-FORM"""
+    recorder = Recorder(tmp_path / "record", Redactor({}), {})
+    came_between: list[bool] = []
+
+    def somebody_else() -> None:
+        came_between.append(recorder.lock.acquire(blocking=False))
+
+    def clock() -> int:
+        other = threading.Thread(target=somebody_else)
+        other.start()
+        other.join(SECONDS)
+        return 0
+
+    monkeypatch.setattr(recorders.time, "monotonic_ns", clock)
+    recorder.heard(b'{"id": 1}')
+    recorder.said(b'{"id": 2}')
+    assert came_between == [False, False]
+
+
 def test_nothing_is_recorded_after_the_end(tmp_path: Path) -> None:
     path = tmp_path / "record"
     recorder = Recorder(path, Redactor({}), {})

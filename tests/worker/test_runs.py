@@ -81,7 +81,7 @@ def test_a_result_that_waits_for_room_can_still_be_cancelled() -> None:
         outbox.drain()
         someone.floor.turns(20)
         assert len(someone.of("r")) == 1
-        assert (someone.floor.stats.runs_succeeded, someone.floor.stats.runs_cancelled) == (0, 1)
+        assert (someone.floor.desk.stats.runs_succeeded, someone.floor.desk.stats.runs_cancelled) == (0, 1)
         assert someone.floor.tasks() == []
 
 
@@ -177,7 +177,7 @@ def test_a_run_that_does_not_stop_ends_without_stopping(
         for seconds in patience:
             end_all_at_once(someone, within=seconds)
         assert someone.terminal("r")["error_type"] == "Cancelled"
-        assert someone.floor.stats.tools["abandoned"] == 1
+        assert someone.floor.desk.stats.tools["abandoned"] == 1
         released.set()
         someone.floor.turns(10)
         assert len(someone.of("r")) == 1
@@ -205,7 +205,7 @@ def test_a_run_that_leaves_nothing_that_can_be_written_ends_all_the_same(
         someone.floor.turns(10)
         end_all_at_once(someone)
         assert someone.terminal("r")["error_type"] == "Cancelled"
-        assert someone.floor.stats.inflight == 0
+        assert someone.floor.desk.stats.inflight == 0
     assert "could not be written" in caplog.text
 
 
