@@ -211,7 +211,7 @@ class Execution:
 
     def _resumable(self, *, everything: bool) -> list[ModelMessage]:
         if (run := self._agent_run) is None:
-            return []
+            return unbegun(self._command)
         messages = run.all_messages()
         since = 0 if everything else len(messages) - len(run.new_messages())
         return resumable(messages, since, answered=self._bench.answered, pending=run.pending_messages)
@@ -366,6 +366,17 @@ class Execution:
                 elif isinstance(part, ToolReturnPart) and part.outcome == "retried":
                     tools += 1
         return tools, output
+
+
+def unbegun(command: commands.RunFields) -> list[ModelMessage]:
+    """What a run that had not begun leaves of its messages: those that it was given, where all of them are wanted."""
+    if command.messages != "all" or command.message_history is None:
+        return []
+    try:
+        return parse_history(command.message_history)
+    except WireError:
+        # Had it begun, that would have been its end.
+        return []
 
 
 def _foreign_fault(error: BaseException) -> ToolFault:

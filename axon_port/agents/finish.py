@@ -41,4 +41,4 @@ def _provider_finished(response: ModelResponse) -> bool:
     said = (response.provider_details or {}).get("finish_reason")
     if response.state == "suspended" or response.finish_reason == "content_filter":
         return True
-    return said not in {None, "in_progress", "queued"}
+    return said not in {None, "in_progress", "queued", "cancelled", "failed"}

@@ -1,7 +1,7 @@
 """What waits on the parent: tool calls and approvals, in one table (PROTOCOL.md, CALL-*).
 
 A `call_id` is a counter and never used twice, so an answer can be told apart: one that is waited for, one that came
-too late, and one to a call that was never made.
+too late, and one to a call that the parent was never asked. It may know the number of such a call from a chunk.
 """
 
 from __future__ import annotations
@@ -41,6 +41,15 @@ class PendingCalls:
     def __init__(self) -> None:
         self._last = 0
         self._waiting: dict[str, Waiting] = {}
+        self._asked: dict[Id, set[tuple[str, Wanted]]] = {}
+
+    def begin(self, run_id: Id) -> None:
+        """A run is under way, and what it asks is kept in mind until its `end`."""
+        self._asked[run_id] = set()
+
+    def end(self, run_id: Id) -> None:
+        """It asks nothing any more."""
+        del self._asked[run_id]
 
     def new_call_id(self) -> str:
         self._last += 1
@@ -50,6 +59,7 @@ class PendingCalls:
         """Enter a call. `faults` checks arguments that an approval puts in place of the model's."""
         waiting = Waiting(run_id, call_id, wanted, asyncio.get_running_loop().create_future(), faults)
         self._waiting[call_id] = waiting
+        self._asked[run_id].add((call_id, wanted))
         return waiting
 
     def forget(self, waiting: Waiting) -> None:
@@ -59,17 +69,15 @@ class PendingCalls:
 
     def find(self, run_id: Id, call_id: str, answer: Wanted) -> Waiting:
         """The call an answer is for. Raises `Crossed` or `UnknownCall`."""
+        asked = self._asked.get(run_id)
+        if asked is None:
+            # The run has ended, and its calls with it.
+            raise Crossed if self._was_made(call_id) and call_id not in self._waiting else UnknownCall
+        if (call_id, answer) not in asked:
+            raise UnknownCall
         waiting = self._waiting.get(call_id)
-        if waiting is None or waiting.answered.done():
-            if self._was_made(call_id):
-                raise Crossed
-            raise UnknownCall
-        if type(waiting.run_id) is not type(run_id) or waiting.run_id != run_id:
-            raise UnknownCall
-        if waiting.wanted != answer:
-            if answer == "approval":
-                raise Crossed
-            raise UnknownCall
+        if waiting is None or waiting.answered.done() or waiting.wanted != answer:
+            raise Crossed
         return waiting
 
     def _was_made(self, call_id: str) -> bool:

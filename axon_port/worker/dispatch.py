@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections import Counter
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -96,7 +97,7 @@ class Dispatcher:
             if exchange is None:
                 self._answer_run(command)
             else:
-                self._handle(command, exchange)
+                self._handle(command, exchange, received.at)
         except WireError as error:
             self._refuse(received, error)
         except Exception as error:
@@ -130,10 +131,10 @@ class Dispatcher:
 
     # --- commands with an answer of their own
 
-    def _handle(self, command: commands.Command, exchange: Exchange) -> None:
+    def _handle(self, command: commands.Command, exchange: Exchange, arrived: float) -> None:
         match command:
             case commands.Run() | commands.Stream():
-                self._start_run(command, exchange)
+                self._start_run(command, exchange, arrived)
             case commands.CreateAgent():
                 change = self.roster.begin_change(command.agent_id)
                 self._spawn(exchange, self._create_agent(command, exchange, change))
@@ -141,7 +142,9 @@ class Dispatcher:
                 change = self.roster.begin_change(command.agent_id)
                 self._spawn(exchange, self._delete_agent(command, exchange, change))
             case commands.ListAgents():
-                self._spawn(exchange, self._list_agents(exchange, list(map(_entry, self.roster.as_of_now()))))
+                inflight = Counter(run.command.agent_id for run in self._runs.values())
+                entries = [_entry(agent, inflight) for agent in self.roster.as_of_now()]
+                self._spawn(exchange, self._list_agents(exchange, entries))
             case commands.Cancel():
                 exchange.succeed({"cancelled": self._cancel(command.target)})
             case commands.Enqueue():
@@ -161,7 +164,7 @@ class Dispatcher:
             case _:
                 raise TypeError(f"no handler for {type(command).__name__}")
 
-    def _start_run(self, command: commands.Run | commands.Stream, exchange: Exchange) -> None:
+    def _start_run(self, command: commands.Run | commands.Stream, exchange: Exchange, arrived: float) -> None:
         if self._refusing:
             raise WireError("ShuttingDown", "the worker is shutting down: use another one")
         limit = self._parts.options.max_inflight
@@ -170,7 +173,7 @@ class Dispatcher:
             raise WireError("Overloaded", message, details={"max_inflight": limit})
         if command.model is not None:
             self._learn_keys(command.model)
-        run = ActiveRun(exchange, command, self._services, self._run_settled)
+        run = ActiveRun(exchange, command, arrived, self._services, self._run_settled)
         run.start()
         self._runs[exchange.id] = run
         self._parts.stats.inflight = len(self._runs)
@@ -271,26 +274,28 @@ class Dispatcher:
         waiting.answered.set_result(Decision(command.approved, command.message, wanted))
 
 
-def _entry(agent: Agent | asyncio.Future[Agent | None]) -> asyncio.Future[dict[str, Any] | None]:
+def _entry(
+    agent: Agent | asyncio.Future[Agent | None], inflight: Mapping[str, int]
+) -> asyncio.Future[dict[str, Any] | None]:
     """An agent as it is now, or as a change under way will leave it: before a run that comes later hears of that."""
     entry: asyncio.Future[dict[str, Any] | None] = asyncio.get_running_loop().create_future()
 
     def describe(change: asyncio.Future[Agent | None]) -> None:
         left = change.result()
-        entry.set_result(None if left is None else _listed(left))
+        entry.set_result(None if left is None else _listed(left, inflight))
 
     if isinstance(agent, Agent):
-        entry.set_result(_listed(agent))
+        entry.set_result(_listed(agent, inflight))
     else:
         agent.add_done_callback(describe)
     return entry
 
 
-def _listed(agent: Agent) -> dict[str, Any]:
+def _listed(agent: Agent, inflight: Mapping[str, int]) -> dict[str, Any]:
     definition = agent.definition
     return {
         "agent_id": definition.agent_id,
         "model": definition.label,
         "tools": definition.tool_names,
-        "runs_inflight": agent.runs_inflight,
+        "runs_inflight": inflight[definition.agent_id],
     }

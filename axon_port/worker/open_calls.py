@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
-from axon_port.agents.host import Answer, ArgumentsCheck, Call, Decision
+from axon_port.agents.host import Answer, ArgumentsCheck, Broken, Call, Decision
 from axon_port.wire import codec
 from axon_port.wire.errors import WireError
 from axon_port.worker.calls import Waiting, Wanted
@@ -15,6 +15,9 @@ from axon_port.worker.services import RunServices
 from axon_port.worker.spans import Asked, RunSpans
 
 CancelReason = Literal["cancelled", "timeout", "finished"]
+
+BROKEN_SECONDS: Final = 0.1
+"""How long the place of a call that ends its run stays taken. The run is torn down meanwhile, and asks nothing more."""
 
 
 class OpenCalls:
@@ -28,10 +31,15 @@ class OpenCalls:
         self._open: dict[str, Waiting] = {}
         self._slots = asyncio.Semaphore(services.max_tool_calls)
         self._parent_gone = False
+        self._over = False
 
     def __bool__(self) -> bool:
         """Whether anything still waits on the parent. What it has answered may not have been taken up yet."""
         return any(not waiting.answered.done() for waiting in self._open.values())
+
+    def begin(self) -> None:
+        """The run is under way; `close` it once."""
+        self._services.calls.begin(self._exchange.id)
 
     def parent_gone(self) -> None:
         """Nothing that is asked from now on can be answered."""
@@ -40,15 +48,35 @@ class OpenCalls:
     async def tool(self, call: Call) -> Answer:
         """Have the parent run a tool. Raises `TimeoutError` when `call.timeout` passed, `WireError` as `_ask` does."""
         with self._spans.asking("tool_call", call) as asked:
-            async with self._slots:
-                return await self._ask(call, "tool_result", asked, timeout=call.timeout)
+            await self._slots.acquire()
+            broken = False
+            try:
+                answer = await self._ask(call, "tool_result", asked, timeout=call.timeout)
+                broken = isinstance(answer, Broken)
+                return answer
+            finally:
+                if broken:
+                    asyncio.get_running_loop().call_later(BROKEN_SECONDS, self._slots.release)
+                else:
+                    self._slots.release()
 
     async def approval(self, call: Call, faults: ArgumentsCheck) -> Decision:
         """Have somebody decide on a call. Raises `WireError` as `_ask` does."""
         with self._spans.asking("approval_request", call) as asked:
             return await self._ask(call, "approval", asked, faults=faults)
 
-    def cancel_all(self, reason: CancelReason) -> None:
+    def cancel_all(self) -> None:
+        """The run was ended: nothing that it asked is waited for, and it asks nothing more."""
+        self._over = True
+        self._cancel_open("cancelled")
+
+    def close(self) -> None:
+        """The run has ended."""
+        self._over = True
+        self._cancel_open("finished")
+        self._services.calls.end(self._exchange.id)
+
+    def _cancel_open(self, reason: CancelReason) -> None:
         for waiting in list(self._open.values()):
             self._cancel(waiting, reason)
 
@@ -66,6 +94,9 @@ class OpenCalls:
         await self._services.admission.room()
         if self._parent_gone:
             raise parent_gone()
+        if self._over:
+            # Its task is cancelled, or was left behind: somebody's code may wait here for as long as it likes.
+            await asyncio.get_running_loop().create_future()
         waiting = self._services.calls.wait_for(self._exchange.id, call.call_id, wanted, faults)
         try:
             self._exchange.send(payload)
@@ -80,7 +111,7 @@ class OpenCalls:
                 raise TimeoutError
             return asked.answered(waiting.answered.result())
         finally:
-            # Still open only where the run was torn down around the call; `cancel_all` has closed it otherwise.
+            # Still open only where the run was torn down around the call; `cancel_all` has done so otherwise.
             if not waiting.answered.done():
                 self._cancel(waiting, "finished")
             self._forget(waiting)

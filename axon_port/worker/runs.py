@@ -6,7 +6,8 @@
 
 A run is one asyncio task. It is cancelled once and not, as a cancel scope would, again and again: code that swallows
 the cancellation would spin. What has not unwound after `UNWIND_SECONDS` is left alone and the run ends without it.
-The first of "it finished" and "it was ended" decides; the done-callback of the task is the only way to `_settle`.
+The first of "it finished" and "it was ended" decides; `_settle` is reached from the task's done-callback, or from the
+timer that leaves the task behind.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-from axon_port.agents.execution import Execution, Outcome
+from axon_port.agents.execution import Execution, Outcome, unbegun
 from axon_port.agents.failures import internal_error, wire_error
+from axon_port.agents.history import dump_history
 from axon_port.agents.prompts import user_content
 from axon_port.agents.usage import NOTHING_USED
 from axon_port.wire import commands
@@ -41,12 +43,16 @@ _logger = logging.getLogger("axon_port.runs")
 
 
 class ActiveRun:
-    """One run. `start` it once; `end` it whenever. `on_settled` hears of its end."""
+    """One run. `start` it once; `end` it whenever. `on_settled` hears of its end.
+
+    `arrived` is when its command was read, by the monotonic clock: whatever it has waited for since counts.
+    """
 
     def __init__(
         self,
         exchange: Exchange,
         command: commands.Run | commands.Stream,
+        arrived: float,
         services: RunServices,
         on_settled: Callable[[ActiveRun], None],
     ) -> None:
@@ -54,7 +60,7 @@ class ActiveRun:
         self.command = command
         self._services = services
         self._on_settled = on_settled
-        self._arrived = time.monotonic()
+        self._arrived = arrived
         self._change = services.roster.change_under_way(command.agent_id)
         self._agent: Agent | None = None
         self._begun = False
@@ -81,6 +87,7 @@ class ActiveRun:
         else:
             self._change.add_done_callback(self._meet)
         loop = asyncio.get_running_loop()
+        self._host.calls.begin()
         self._services.stats.runs_started += 1
         self._services.stats.agent(self.command.agent_id).runs += 1
         self.task = loop.create_task(self._run(), name=f"run {self.exchange.id}")
@@ -96,7 +103,7 @@ class ActiveRun:
         if self._ending is not None:
             return self._ending.error_type == error.error_type
         self._ending = error
-        self._host.calls.cancel_all("cancelled")
+        self._host.calls.cancel_all()
         if (task := self._leaving or self.task) is not None:
             task.cancel()
         return True
@@ -283,7 +290,8 @@ class ActiveRun:
 
     def _leftover(self) -> dict[str, Any]:
         if self._execution is None:
-            return {"usage": NOTHING_USED} | ({} if self.command.messages == "none" else {"messages": []})
+            messages = {} if self.command.messages == "none" else {"messages": dump_history(unbegun(self.command))}
+            return {"usage": NOTHING_USED, **messages}
         left = self._execution.leftover()
         return {"usage": left.usage} | ({} if left.messages is None else {"messages": left.messages})
 
@@ -296,7 +304,7 @@ class ActiveRun:
             whatever_happens.callback(self.exchange.settle, frame)
             # Before that: whoever has the answer and asks how many runs are left is not told of this one.
             whatever_happens.callback(self._on_settled, self)
-            self._host.calls.cancel_all("finished")
+            self._host.calls.close()
             self._count(frame)
         self._spans.ended(frame, time.monotonic() - self._arrived, self._host.chunks)
 

@@ -26,7 +26,7 @@ from axon_port.statuses import EX_DATAERR, EX_OK, EX_SOFTWARE
 from axon_port.wire.errors import WireError
 from axon_port.wire.events import PROTOCOL_VERSION
 from axon_port.worker import children, forks, logs, redaction, signals, stdio
-from axon_port.worker.exchanges import Exchanges
+from axon_port.worker.exchanges import Exchange, Exchanges
 from axon_port.worker.guardian import Guardian
 from axon_port.worker.imports import pydantic_ai_version, wants_logfire, without_logfire
 from axon_port.worker.intake import Inbox, Intake, ParentDied, Signalled
@@ -81,6 +81,9 @@ TELEMETRY_LOST_SECONDS: Final = 0.05
 
 LAST_LINES_SECONDS: Final = 0.2
 """At the end, how long a captured descriptor is waited for; a child may hold it for ever."""
+
+RUNS: Final = frozenset({"run", "stream"})
+"""Commands that end as `Cancelled` where the worker goes down before they are done."""
 
 _logger = logging.getLogger("axon_port.worker")
 
@@ -324,8 +327,15 @@ class Worker:
         self._leave_at_once(EX_SOFTWARE)
 
     def _leave_unbegun(self, reason: str, status: int) -> NoReturn:
+        shutdowns: list[Exchange] = []
+        message = "the worker went down before it could begin"
         for exchange in self._exchanges:
-            exchange.fail(WireError("ShuttingDown", "the worker went down before it could begin"))
+            if exchange.kind == "shutdown":
+                shutdowns.append(exchange)
+            else:
+                exchange.fail(WireError("Cancelled" if exchange.kind in RUNS else "ShuttingDown", message))
+        for exchange in shutdowns:
+            exchange.succeed({})
         self._leave_in_order(reason, status)
 
     def _deadline_missed(self) -> None:
@@ -355,7 +365,7 @@ class Worker:
             exit_handlers,
             self._end_descendants,
             self._end_captures,
-            self._answer_all,
+            lambda: self._answer_all(status),
             lambda: self._end_telemetry(reason),
         ):
             try:
@@ -371,11 +381,13 @@ class Worker:
         for capture in self._captures:
             capture.finish(LAST_LINES_SECONDS)
 
-    def _answer_all(self) -> None:
+    def _answer_all(self, status: int) -> None:
         for exchange in [] if self._lifecycle is None else self._lifecycle.shutdowns:
             exchange.succeed({})
+        # In an orderly end all that is left came while it was under way.
+        error_type = "InternalError" if status == EX_SOFTWARE else "ShuttingDown"
         for exchange in self._exchanges:
-            exchange.fail(WireError("InternalError", "the worker ended before this was done"))
+            exchange.fail(WireError(error_type, "the worker ended before this was done"))
 
     def _leave_at_once(self, status: int) -> NoReturn:
         """From whichever thread. Nothing is answered any more; what waits already may still leave."""

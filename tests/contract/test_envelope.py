@@ -324,6 +324,24 @@ def test_a_result_with_the_id_of_another_run_is_for_a_call_that_was_never_made(w
     succeeded(worker.terminal(second))
 
 
+def test_a_result_for_a_call_that_waits_for_its_turn_is_an_unknown_call() -> None:
+    """Its number is known from a chunk; were the answer dropped, the run would wait for ever. clause: CALL-UNKNOWN"""
+    with Worker("--max-tool-calls", "1") as worker:
+        agent = worker.agent([calls("lookup", "lookup"), says("done")], tools=[tool()])
+        stream = worker.start_stream(agent, events=["tool_call"])
+        call = worker.wait_for("tool_call", of=stream)
+        chunks = [worker.wait_for("chunk", of=stream)["data"]["call_id"] for _ in range(2)]
+        (waits,) = set(chunks) - {call["call_id"]}
+        worker.send({"type": "tool_result", "id": stream, "call_id": waits, "result": "early"})
+        error = null_error(worker, "UnknownToolCall")
+        assert (error["run_id"], error["call_id"]) == (stream, waits)
+        worker.answer(call, result=1)
+        second = worker.wait_for("tool_call", of=stream)
+        assert second["call_id"] == waits
+        worker.answer(second, result=2)
+        succeeded(worker.terminal(stream))
+
+
 def test_a_result_for_a_run_that_never_was_is_an_unknown_call(worker: Worker) -> None:
     worker.send({"type": "tool_result", "id": "nobody", "call_id": "999999999", "result": 1})
     assert null_error(worker, "UnknownToolCall")["run_id"] == "nobody"

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.kit import Worker, failed, succeeded
+from tests.kit import Worker, encode, failed, succeeded
 from tests.kit.messages import tool_returns
 
 from .scenarios import NEVER_MS, QUERY, asking_agent, calls, says, start_asking, tool
@@ -113,6 +113,25 @@ def test_at_most_max_tool_calls_of_a_run_are_open_and_none_is_lost() -> None:
         succeeded(worker.terminal(run))
         worker.answer(other_call, result=1)
         succeeded(worker.terminal(other))
+
+
+@pytest.mark.parametrize("how", ["cancelled", "failed"])
+def test_a_run_that_was_lost_asks_for_nothing_more(how: str) -> None:
+    """An answer makes room for the next call in the same breath. clause: CALL-CANCEL"""
+    with Worker("--max-tool-calls", "2") as worker:
+        agent = worker.agent([calls(*(("t", {"n": n}) for n in range(5))), says("done")], tools=[tool("t")])
+        for _ in range(10):
+            run = worker.start_run(agent)
+            first, second = (next_call(worker, run) for _ in range(2))
+            if how == "cancelled":
+                answer = {"type": "tool_result", "id": run, "call_id": first["call_id"], "result": 1}
+                worker.send_raw(encode(answer) + encode({"type": "cancel", "id": f"cancel {run}", "target": run}))
+                succeeded(worker.terminal(f"cancel {run}"))
+            else:
+                worker.answer(first, error="broken")
+            failed(worker.terminal(run), "Cancelled" if how == "cancelled" else "ToolError")
+            asked = [frame for frame in worker.frames if frame["type"] == "tool_call" and frame["id"] == run]
+            assert asked == [first, second]
 
 
 def test_eight_hundred_calls_in_one_answer_are_all_made(worker: Worker) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from axon_port.worker.dispatch import Dispatcher
@@ -42,11 +43,15 @@ def parts_at(desk: Desk, options: Options) -> Parts:
 
 
 class Floor:
-    """The dispatcher and all that it needs. `look` sees every frame, in order, as soon as it was put."""
+    """The dispatcher and all that it needs. `look` sees every frame, in order, as soon as it was put.
+
+    `late` is how many seconds frames have waited for the loop.
+    """
 
     def __init__(self, options: Options, look: Look) -> None:
         self.desk = Desk(options.max_frame_bytes)
         self.shutdowns: list[Exchange] = []
+        self.late = 0.0
         self._look = look
         self._runner = asyncio.Runner()
         self.dispatcher = self._runner.run(self._made(options))
@@ -128,4 +133,4 @@ class Floor:
     def _dispatch(self) -> None:
         while (item := self.desk.inbox.take()) is not None:
             if isinstance(item, Received):
-                self.dispatcher.dispatch(item)
+                self.dispatcher.dispatch(replace(item, at=item.at - self.late))

@@ -214,6 +214,23 @@ def test_a_list_of_agents_tells_of_the_commands_before_it_and_of_none_after() ->
         assert left == set(AGENTS) - {"talks"}
 
 
+def test_a_list_of_agents_counts_runs_that_came_right_before_it() -> None:
+    """Of an agent that is there, and of one that was replaced under them. clause: ENV-PIPELINE, CMD-LIST-AGENTS"""
+    with parent() as someone:
+        someone.send("create_agent", "c", agent_id="waits", replace=True, **AGENTS["waits"])
+        someone.terminal("c")
+        run = {"type": "run", "id": "r", "agent_id": "waits", "prompt": "go"}
+        listing = {"type": "list_agents", "id": "l"}
+        someone.floor.breath(*((json.dumps(command).encode(), lambda: None) for command in (run, listing)))
+        someone.send("create_agent", "again", agent_id="waits", replace=True, **AGENTS["waits"])
+        someone.send("list_agents", "m")
+        for answer in ("l", "m"):
+            (waits,) = (one for one in someone.terminal(answer)["result"]["agents"] if one["agent_id"] == "waits")
+            assert waits["runs_inflight"] == 1
+        someone.cancel("r")
+        assert someone.terminal("r")["error_type"] == "Cancelled"
+
+
 def test_a_list_of_agents_counts_no_run_that_came_after_it() -> None:
     """Of an agent that is being made when both come. clause: AGENT-ORDER"""
     with parent() as someone:

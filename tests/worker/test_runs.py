@@ -49,6 +49,38 @@ def test_the_timeout_of_a_run_counts_instead_of_its_agents() -> None:
         assert someone.terminal("r")["result"] == "done"
 
 
+def test_a_run_counts_from_when_it_was_read() -> None:
+    """The loop may have been blocked, or importing. clause: RUN-TIMEOUT, EVT-RESULT"""
+    with parent() as someone:
+        someone.floor.late = 10_000.0
+        someone.start("run", "talks")
+        assert 10_000_000 <= someone.terminal("r")["duration_ms"] < 20_000_000
+        someone.send("run", "s", agent_id="waits", prompt="go", timeout_ms=10_000_000)
+        assert someone.terminal("s")["error_type"] == "Timeout"
+
+
+@pytest.mark.parametrize("messages", ["all", "new"])
+def test_a_run_that_had_not_begun_gives_back_the_history_it_was_given(messages: str) -> None:
+    """clause: RUN-RESUME"""
+    with parent() as someone:
+        someone.start("run", "talks")
+        history = someone.terminal("r")["messages"]
+        run = {"type": "run", "id": "s", "agent_id": "talks", "prompt": "go", "messages": messages}
+        cancel = {"type": "cancel", "id": "c", "target": "s"}
+        said = [json.dumps(command).encode() for command in ({**run, "message_history": history}, cancel)]
+        someone.floor.breath(*((command, lambda: None) for command in said))
+        end = someone.terminal("s")
+        assert (end["error_type"], end["messages"]) == ("Cancelled", history if messages == "all" else [])
+
+
+def test_a_run_that_had_not_begun_gives_back_no_history_that_is_none() -> None:
+    with parent() as someone:
+        run = {"type": "run", "id": "s", "agent_id": "talks", "messages": "all", "message_history": [{"kind": "?"}]}
+        cancel = {"type": "cancel", "id": "c", "target": "s"}
+        someone.floor.breath(*((json.dumps(command).encode(), lambda: None) for command in (run, cancel)))
+        assert someone.terminal("s")["messages"] == []
+
+
 def test_a_run_that_has_ended_cannot_be_ended_again() -> None:
     """clause: RUN-CANCEL, ENV-ONE-TERMINAL"""
     with parent() as someone:
