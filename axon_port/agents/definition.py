@@ -12,29 +12,26 @@ from decimal import Decimal
 from functools import cached_property
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
 from pydantic_ai import Agent
 from pydantic_ai.capabilities import AbstractCapability
-from pydantic_ai.settings import ModelSettings
 from pydantic_ai.usage import UsageLimits
 
 from axon_port.agents.allow import Allowed
 from axon_port.agents.bench import Toolset
 from axon_port.agents.capabilities import build_capabilities
-from axon_port.agents.imported import imported_agent, own_models
+from axon_port.agents.imported import imported_agent, own_models, own_tools
 from axon_port.agents.models import Lease, ModelFactory
 from axon_port.agents.output import OUTPUT_TOOL, StructuredOutput, structured_output
 from axon_port.agents.recordings import Recordings
 from axon_port.agents.schemas import Schema, SchemaCache
+from axon_port.agents.settings import check_model_settings
 from axon_port.agents.sole import sole_capability
 from axon_port.agents.sources import ModelSource, build_models
 from axon_port.agents.templates import Template, parse_template, system_prompt_function
 from axon_port.agents.tools import ToolSpec, compile_tools
 from axon_port.agents.tracing import Instrumentation
 from axon_port.wire import commands
-from axon_port.wire.errors import WireError, invalid_command, invalid_fields
-
-_SETTINGS = TypeAdapter[ModelSettings](ModelSettings)
+from axon_port.wire.errors import WireError
 
 
 @dataclass(frozen=True)
@@ -113,6 +110,8 @@ def build_agent(command: commands.CreateAgent, workshop: Workshop, lease: Lease)
     else:
         imported = imported_agent(command, system_prompt, workshop.allowed)
         model = own_models(imported, command.module, lease)
+        if twice := own_tools(imported) & {spec.name for spec in tools}:
+            raise WireError("InvalidAgent", f"{command.module} has a tool {min(twice)!r} of its own: rename yours")
     return AgentDefinition(
         agent_id=command.agent_id,
         # What has been compiled is not kept twice: an agent may be one of ten thousand.
@@ -141,17 +140,6 @@ def templates(texts: str | Sequence[str] | None) -> tuple[Template, ...]:
     if texts is None:
         return ()
     return tuple(parse_template(text) for text in ([texts] if isinstance(texts, str) else texts))
-
-
-def check_model_settings(settings: Mapping[str, Any]) -> None:
-    """Raises `WireError` `InvalidCommand` where a setting that pydantic-ai knows has the wrong shape."""
-    if "max_retries" in settings:
-        message = "the providers' clients make no retries of their own: use `retry`"
-        raise invalid_command(["model_settings", "max_retries"], message, "extra_forbidden")
-    try:
-        _SETTINGS.validate_python(settings)
-    except ValidationError as error:
-        raise invalid_fields(error, prefix=["model_settings"]) from None
 
 
 def usage_limits(*given: commands.UsageLimits | None) -> UsageLimits:

@@ -47,6 +47,7 @@ from axon_port.agents.lines import Line, chain
 from axon_port.agents.output import OUTPUT_TOOL, StructuredOutput
 from axon_port.agents.prompts import user_content
 from axon_port.agents.script import ScriptedModel
+from axon_port.agents.settings import check_model_settings
 from axon_port.agents.sources import ModelSource, build_models
 from axon_port.agents.tap import RunTap
 from axon_port.agents.templates import Template
@@ -135,7 +136,7 @@ class Execution:
         prompt = None if command.prompt is None else user_content(command.prompt)
         self._given += [(("prompt",), prompt), (("message_history",), history)]
         if command.model_settings is not None:
-            definitions.check_model_settings(command.model_settings)
+            check_model_settings(command.model_settings)
         results = None
         if command.deferred_results is not None:
             results = deferred_results(command.deferred_results, history or [])

@@ -41,6 +41,17 @@ MAX_BODY_CHARACTERS = 4_096
 """Of a provider's error body. A page of HTML tells nobody more than its beginning."""
 
 
+REFUSALS = frozenset(
+    {
+        *("invalid_prompt", "data_residency_mismatch", "bio_policy", "misalignment_policy_violation"),
+        *("invalid_image", "invalid_image_format", "invalid_base64_image", "invalid_image_url", "invalid_image_mode"),
+        *("image_too_large", "image_too_small", "image_parse_error", "image_content_policy_violation"),
+        *("image_file_too_large", "unsupported_image_media_type", "empty_image_file", "image_file_not_found"),
+    }
+)
+"""Codes of a failed answer of OpenAI's Responses API that the same request gets again."""
+
+
 class NotFetched(ModelConnectionError):
     """An address in the prompt could not be fetched now (RUN-FETCH): its `host` is to blame, no provider was asked."""
 
@@ -109,7 +120,8 @@ def _http_error(error: ModelHTTPError) -> WireError:
 def _api_error(error: ModelAPIError) -> WireError:
     # An error event inside a stream, without a status: the provider refused, or the answer broke off.
     details = {**_model_details(error), "body": _body(error.body)}
-    if isinstance(error, ModelRequestRejectedError | ModelQuotaExceededError):
+    rejected = isinstance(error, ModelRequestRejectedError | ModelQuotaExceededError)
+    if rejected or error.provider_error_code in REFUSALS:
         return WireError("UnexpectedModelBehavior", _text(error), details=details)
     return WireError("ModelConnectionError", _text(error), details=details, retry_after_ms=_milliseconds(error))
 

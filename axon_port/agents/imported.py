@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from pydantic_ai import Agent
+from pydantic_ai.toolsets import FunctionToolset
 
 from axon_port.agents.allow import Allowed
 from axon_port.agents.models import Lease
@@ -53,3 +54,9 @@ def own_models(agent: Agent[Any, Any], reference: str, lease: Lease) -> ModelSou
     if isinstance(agent.model, str):
         return ModelSource((named_model(agent.model, lease),), label)
     return ModelSource((agent.model,), label)
+
+
+def own_tools(agent: Agent[Any, Any]) -> set[str]:
+    """The names of an agent's own tools, as far as they are known before a run: those of its functions."""
+    toolsets = [toolset for toolset in agent.toolsets if isinstance(toolset, FunctionToolset)]
+    return {name for toolset in toolsets for name in toolset.tools}

@@ -7,6 +7,7 @@ the model with paths and reasons.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, cast
 
@@ -25,6 +26,12 @@ WRAP_KEY: Final = "response"
 
 _NAMED_SCHEMAS: Final = frozenset({"properties", "patternProperties", "$defs", "definitions", "dependentSchemas"})
 """Keywords whose value holds schemas under names that the parent chose."""
+
+_FENCE: Final = re.compile(r"```\w*\r?\n(?=\{)")
+
+_OPEN_NUMBER: Final = re.compile(r"(?<=[:\[,\s])-?(?:[0-9][0-9.eE+-]*)?\Z")
+_TAIL: Final = 64
+"""Characters at the end of a text in which a number is looked for."""
 
 _DRAFT_4: Final = "json-schema.org/draft-04/"
 _DRAFT_2019: Final = "json-schema.org/draft/2019-09/"
@@ -102,7 +109,9 @@ class PartialOutput:
         text = "".join(self._pieces)
         self._pieces = [text]
         try:
-            value: Any = from_json(text, allow_partial="trailing-strings", allow_inf_nan=False)
+            value: Any = from_json(
+                _whole_numbers(_unfenced(text)), allow_partial="trailing-strings", allow_inf_nan=False
+            )
         except ValueError:
             return False, None
         if self._wrap_key is None:
@@ -110,6 +119,19 @@ class PartialOutput:
         if isinstance(value, dict) and self._wrap_key in value:
             return True, cast("dict[str, Any]", value)[self._wrap_key]
         return False, None
+
+
+def _unfenced(text: str) -> str:
+    """Without the fence that models put around JSON, which pydantic-ai takes off a whole answer."""
+    if text.startswith(("{", "[")) or (fence := _FENCE.search(text)) is None:
+        return text
+    # No line break of a string stands as such in JSON.
+    return text[fence.end() :].split("\n```", 1)[0]
+
+
+def _whole_numbers(text: str) -> str:
+    """Without a number at the end: more of it may come, and what is there is another number."""
+    return text[:-_TAIL] + _OPEN_NUMBER.sub("", text[-_TAIL:])
 
 
 def _kind(schema: Schema, wrap_key: str | None) -> type[Any]:

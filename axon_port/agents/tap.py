@@ -94,7 +94,8 @@ class RunTap:
             elif isinstance(part, ThinkingPart):
                 if part.content:
                     self.tell("thinking", part.content)
-            elif isinstance(part, ToolCallPart) and part.tool_name in self._output_tools:
+            elif isinstance(part, ToolCallPart) and part.tool_name in self._output_tools and not self._partials:
+                # Of several the first is the result; what the others say would look like more of it.
                 self._partials[event.index] = self._new_partial()
                 self._output_delta(event.index, part.args)
 

@@ -25,6 +25,7 @@ from axon_port.wire.data import (
     Milliseconds,
     Model,
     Models,
+    ModelSettings,
     NamedModel,
     Prompt,
     PromptPart,
@@ -71,6 +72,7 @@ __all__ = (
     "LogLevel",
     "Milliseconds",
     "Model",
+    "ModelSettings",
     "Models",
     "NamedModel",
     "Ping",
@@ -125,7 +127,7 @@ class CreateAgent(Command):
     output_mode: Literal["tool", "native", "prompted"] | None = None
     deps: Any = None
     deps_schema: JsonSchema | None = None
-    model_settings: JsonObject | None = None
+    model_settings: ModelSettings | None = None
     usage_limits: UsageLimits | None = None
     end_strategy: Literal["early", "graceful", "exhaustive"] | None = None
     metadata: JsonObject | None = None
@@ -173,7 +175,7 @@ class RunFields(Command):
     instructions: Texts | None = None
     deps: Any = None
     model: Models | None = None
-    model_settings: JsonObject | None = None
+    model_settings: ModelSettings | None = None
     usage_limits: UsageLimits | None = None
     output_schema: JsonSchema | None = Field(
         default=None, validation_alias=AliasChoices("output_schema", "result_type")

@@ -57,6 +57,15 @@ Id = Annotated[
 AgentId = Annotated[str, Field(min_length=1, max_length=256)]
 Milliseconds = Annotated[int, Field(ge=1, le=INT64)]
 JsonObject = dict[str, Any]
+
+
+def _without_nulls(fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+ModelSettings = Annotated[JsonObject, AfterValidator(_without_nulls)]
+"""pydantic-ai's: none of them has null for a value."""
+
 Texts = Annotated[
     Annotated[str, Tag("\0text")] | Annotated[list[str], Tag("\0list")],
     Discriminator(lambda value: "\0list" if isinstance(value, list) else "\0text"),

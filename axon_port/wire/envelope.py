@@ -94,7 +94,8 @@ def open_envelope(value: object, id_bytes: int = MAX_ID_BYTES) -> Envelope:
     if frame_id is None:
         message = "a command needs an `id`: a string of 1 to 256 characters or a 64-bit signed integer"
         bound = "" if id_bytes >= MAX_ID_BYTES else f", of at most {id_bytes} bytes as JSON (--max-frame-bytes)"
-        raise Refused(invalid_command(["id"], message + bound, "id"), None)
+        about = about_answer(fields, None) if kind in ANSWERS else {}
+        raise Refused(invalid_command(["id"], message + bound, "id"), None, about)
     return Envelope(kind, frame_id, fields)
 
 

@@ -9,8 +9,9 @@ from pydantic_ai.models.test import TestModel
 from pydantic_ai.usage import RunUsage
 
 from axon_port.agents.allow import Allowed
-from axon_port.agents.definition import AgentDefinition, Workshop, build_agent, check_model_settings, usage_limits
+from axon_port.agents.definition import AgentDefinition, Workshop, build_agent, usage_limits
 from axon_port.agents.recordings import Recordings
+from axon_port.agents.settings import check_model_settings
 from axon_port.wire import commands
 from axon_port.wire.commands import parse_command
 from axon_port.wire.errors import WireError
@@ -28,6 +29,29 @@ def built(**fields: Any) -> AgentDefinition:
     command = cast(commands.CreateAgent, parse_command({"type": "create_agent", "id": 1, "agent_id": "a", **fields}))
     shop = workshop()
     return build_agent(command, shop, shop.models.lease())
+
+
+UNUSABLE: list[tuple[str, Any]] = [
+    ("extra_body", 5),
+    ("extra_headers", {"X-\n": "1"}),
+    ("extra_headers", {"X": "1\r\n"}),
+    ("extra_headers", {"X": "\u00fc"}),
+    ("timeout", -1),
+    ("timeout", 0),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), UNUSABLE)
+def test_a_setting_that_no_request_can_be_made_with_is_refused(name: str, value: Any) -> None:
+    """clause: MODEL-SETTINGS"""
+    with pytest.raises(WireError) as caught:
+        check_model_settings({name: value})
+    assert caught.value.error_type == "InvalidCommand"
+    assert caught.value.details[0]["loc"] == ["model_settings", name]
+
+
+def test_settings_that_can_be_used_are_taken() -> None:
+    check_model_settings({"extra_body": {"seed": 1}, "extra_headers": {"X-Tenant": "a b"}, "timeout": 0.5})
 
 
 @pytest.mark.parametrize("retries", [0, 2, None])

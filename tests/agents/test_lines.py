@@ -461,7 +461,16 @@ def test_a_client_is_told_nothing_where_nothing_was_asked_for() -> None:
 
 
 @pytest.mark.parametrize(
-    ("finish", "finished"), [("stop", True), ("length", True), (None, False), ("in_progress", False), ("queued", False)]
+    ("finish", "finished"),
+    [
+        ("stop", True),
+        ("length", True),
+        (None, False),
+        ("in_progress", False),
+        ("queued", False),
+        ("cancelled", False),
+        ("failed", False),
+    ],
 )
 def test_a_providers_answer_counts_only_where_the_provider_finished_it(finish: str | None, finished: bool) -> None:
     """clause: MODEL-FINISH"""

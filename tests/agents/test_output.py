@@ -223,6 +223,24 @@ def test_a_result_grows_and_each_state_is_json() -> None:
     assert {"city": "Pa"} in values
 
 
+@pytest.mark.parametrize("fence", ["```json\n", "```\n", "Here it is:\n```json\r\n"])
+def test_what_models_put_around_json_is_left_out(fence: str) -> None:
+    """clause: STREAM-OUTPUT"""
+    pieces = [fence[:2], fence[2:], '{"code": "', "a\\n```", 'b", "n"', ": [1", "]}", "\n``", "`", "\nIs that all?"]
+    assert told(PartialOutput(None), *pieces)[-1] == {"code": "a\n```b", "n": [1]}
+
+
+def test_a_number_is_told_when_it_is_whole() -> None:
+    """The beginning of one is another one. clause: STREAM-OUTPUT"""
+    pieces = ['{"price": 1', "29", ".95", ', "n": -', "1", "e", "2", "}"]
+    assert told(PartialOutput(None), *pieces) == [{}, {"price": 129.95}, {"price": 129.95, "n": -100.0}]
+
+
+def test_digits_in_a_text_are_told() -> None:
+    values = told(PartialOutput(None), '{"text": "call ', "9", "11", ' now", "n": 1', "}")
+    assert values[-2:] == [{"text": "call 911 now"}, {"text": "call 911 now", "n": 1}]
+
+
 def test_a_state_that_says_nothing_new_is_not_told() -> None:
     """clause: STREAM-OUTPUT"""
     values = told(PartialOutput(None), '{"a": "x"', ",", " ", '"b": 1}')

@@ -238,6 +238,15 @@ def test_tools_and_instructions_are_added_to_a_ready_agent(python_worker: Worker
     assert "be refined" in said
 
 
+def test_a_tool_cannot_be_called_like_one_of_the_modules_own(python_worker: Worker) -> None:
+    """Each run would fail. clause: AGENT-INVALID, CMD-MODULE"""
+    refused = python_worker.ask(
+        "create_agent", agent_id="twice", module="fixtures_pkg.agents:doubling", tools=[tool("double")]
+    )
+    assert "'double'" in failed(refused, "InvalidAgent")["message"]
+    failed(python_worker.ask("delete_agent", agent_id="twice"), "AgentNotFound")
+
+
 def test_what_refines_one_agent_does_not_touch_another_of_the_same_module(python_worker: Worker) -> None:
     python_worker.agent(module="fixtures_pkg.agents:describing", tools=[tool("lookup")], instructions="more")
     plain = python_worker.agent(module="fixtures_pkg.agents:describing")

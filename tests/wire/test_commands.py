@@ -327,6 +327,13 @@ def test_a_rule_of_our_own_says_what_to_do(kind: str, fields: dict[str, Any], te
     assert refused(kind, fields).message == text
 
 
+@pytest.mark.parametrize("kind", ["create_agent", "run"])
+def test_a_null_inside_model_settings_is_none(kind: str) -> None:
+    """clause: ENV-NULL"""
+    command = parsed(kind, {**LEAST[kind], "model_settings": {"temperature": None, "max_tokens": 5}})
+    assert command.model_settings == {"max_tokens": 5}
+
+
 @pytest.mark.parametrize("history", [None, []])
 def test_a_run_without_a_prompt_needs_something_to_carry_on(history: Any) -> None:
     """clause: RUN-NOTHING"""
