@@ -9,16 +9,16 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from axon_port import __version__
 from axon_port.advice import AdvisingParser, UsageError
 from axon_port.statuses import EX_SOFTWARE, EX_USAGE
+from axon_port.wire.words import LEVELS, timestamp
 from axon_port.worker.options import Options
 
-LEVELS: Final = ("debug", "info", "warning", "error", "critical")
 MIN_FRAME_BYTES: Final = 512
 MAX_FRAME_BYTES: Final = 2**32 - 1
 PREFIX: Final = "AXON_PORT_"
@@ -303,9 +303,8 @@ def _complain(message: str, *, nouse_stdio: bool) -> None:
 
     from axon_port.wire.framing import encode_frame
 
-    timestamp = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
     text = message.encode(errors="replace").decode()
-    frame = {"type": "log", "timestamp": timestamp, "level": "error", "logger": "stderr", "message": text}
+    frame = {"type": "log", "timestamp": timestamp(time.time()), "level": "error", "logger": "stderr", "message": text}
     # Not by our codec: what it is made of may be what is broken.
     os.write(2, encode_frame(json.dumps(frame).encode()))
 

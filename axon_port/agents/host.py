@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol
 
 from pydantic_ai.messages import UserContent
 
-ChunkKind = Literal["text", "thinking", "output", "tool_call", "tool_return"]
+from axon_port.wire.words import ChunkKind
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,6 +52,3 @@ class RunFields(TypedDict, total=False):
     metadata: Object
     deferred_results: Object
     traceparent: str
-
-
-ChunkKind = Literal["text", "thinking", "output", "tool_call", "tool_return"]

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-WORKER: Final = (sys.executable, "-m", "axon_port")
+from axon_port.wire.words import DEFAULT_MAX_FRAME_BYTES
 
-MAX_FRAME_BYTES: Final = 64 * 1024 * 1024
-"""A worker's own default."""
+WORKER: Final = (sys.executable, "-m", "axon_port")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +22,7 @@ class Launch:
     env: Mapping[str, str] | None = None
     """The whole environment; None for our own."""
     cwd: Path | str | None = None
-    max_frame_bytes: int = MAX_FRAME_BYTES
+    max_frame_bytes: int = DEFAULT_MAX_FRAME_BYTES
     max_inflight: int | None = None
     max_tool_calls: int | None = None
     drain_timeout: float | None = None

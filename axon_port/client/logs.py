@@ -8,16 +8,10 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any, Final
 
+from axon_port.wire.words import LEVELS
+
 LOGGER: Final = "axon_port.worker"
 """Every record comes by way of this logger; its name is this and the worker's own logger's."""
-
-LEVELS: Final = {
-    "debug": logging.DEBUG,
-    "info": logging.INFO,
-    "warning": logging.WARNING,
-    "error": logging.ERROR,
-    "critical": logging.CRITICAL,
-}
 
 
 def tell(frame: Mapping[str, Any], pid: int) -> None:

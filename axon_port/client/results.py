@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
+from axon_port.wire.words import ChunkKind
+
 Usage = Mapping[str, Any]
 
 
@@ -44,7 +46,7 @@ class Chunk:
 
     seq: int
     step: int
-    kind: Literal["text", "thinking", "output", "tool_call", "tool_return"]
+    kind: ChunkKind
     data: Any
 
 

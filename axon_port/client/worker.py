@@ -11,25 +11,24 @@ import logging
 import random
 from collections.abc import Iterable, Mapping
 from types import TracebackType
-from typing import Any, Final, Literal, Self, Unpack
+from typing import Any, Final, Self, Unpack
 
 import anyio
 
 from axon_port.client.errors import AxonPortError, CommandError, WorkerGone, WorkerNotStarted
 from axon_port.client.exchange import Approve, Callbacks, Exchange, Frame, Resolve
-from axon_port.client.fields import AgentFields, ChunkKind, Model, Prompt, RunFields
+from axon_port.client.fields import AgentFields, Model, Prompt, RunFields
 from axon_port.client.launch import Launch, Restarts
 from axon_port.client.port import ENDED, Port
 from axon_port.client.results import RunResult
 from axon_port.client.runs import WINDOW, Run, Stream
 from axon_port.client.tools import split_tools
+from axon_port.wire.words import ChunkKind, LogLevel
 
 log = logging.getLogger("axon_port.client")
 
 END_SECONDS: Final = 10.0
 """After the grace of its runs, for a worker to end in order; then it is killed."""
-
-LogLevel = Literal["debug", "info", "warning", "error", "critical"]
 
 
 class Worker:

@@ -10,9 +10,9 @@ from typing import Any, Final, NamedTuple
 
 from axon_port.wire.envelope import ANSWERS
 from axon_port.wire.record import Entry
+from axon_port.wire.words import Id
 
 Frame = Mapping[str, Any]
-Id = str | int
 
 TERMINAL = frozenset({"result", "error"})
 CALLS = frozenset({"tool_call", "approval_request"})

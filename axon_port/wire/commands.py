@@ -45,6 +45,7 @@ from axon_port.wire.data import (
     UsageLimits,
 )
 from axon_port.wire.errors import invalid_command, invalid_fields
+from axon_port.wire.words import ChunkKind, LogLevel
 
 __all__ = (
     "COMMANDS",
@@ -201,9 +202,6 @@ class Run(RunFields):
     type: Literal["run"]
 
 
-ChunkKind = Literal["text", "thinking", "output", "tool_call", "tool_return"]
-
-
 class Stream(RunFields):
     """As `run`, with chunks of `events` on the way."""
 
@@ -222,9 +220,6 @@ class Stats(Command):
     """Asks for the counters since the start."""
 
     type: Literal["stats"]
-
-
-LogLevel = Literal["debug", "info", "warning", "error", "critical"]
 
 
 class SetLogLevel(Command):

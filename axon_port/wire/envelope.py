@@ -11,8 +11,7 @@ from typing import Any, Final, NamedTuple, cast
 from axon_port.wire import codec
 from axon_port.wire.codec import NumberLost, Payload, glance
 from axon_port.wire.errors import WireError, invalid_command
-
-Id = str | int
+from axon_port.wire.words import Id
 
 EXCHANGES: Final = frozenset(
     {
@@ -89,7 +88,8 @@ def open_envelope(value: object, id_bytes: int = MAX_ID_BYTES) -> Envelope:
         raise Refused(invalid_command(["type"], "a command needs a `type`, a string", "missing"), frame_id)
     if kind not in EXCHANGES and kind not in ANSWERS:
         shown = kind[:MAX_ID_LENGTH]
-        error = WireError("UnknownCommand", f"there is no command of type {shown!r}", details={"type": shown})
+        message = f"there is no command of type {shown!r}: `axon-port schema` lists them"
+        error = WireError("UnknownCommand", message, details={"type": shown})
         raise Refused(error, frame_id)
     if frame_id is None:
         message = "a command needs an `id`: a string of 1 to 256 characters or a 64-bit signed integer"

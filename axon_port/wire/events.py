@@ -10,10 +10,10 @@ from typing import Any, Final, Literal, NotRequired, TypedDict
 
 from axon_port.wire import codec
 from axon_port.wire.errors import WireError
+from axon_port.wire.words import ChunkKind, Id, LogLevel
 
 PROTOCOL_VERSION: Final = 1
 
-Id = str | int
 Frame = Mapping[str, Any]
 
 CUT: Final = "… ("
@@ -86,7 +86,7 @@ class Chunk(TypedDict):
     id: Id
     seq: int
     step: int
-    kind: Literal["text", "thinking", "output", "tool_call", "tool_return"]
+    kind: ChunkKind
     data: Any
 
 
@@ -120,7 +120,7 @@ class ApprovalRequest(TypedDict):
 class Log(TypedDict):
     type: Literal["log"]
     timestamp: str
-    level: Literal["debug", "info", "warning", "error", "critical"]
+    level: LogLevel
     logger: str
     message: str
     id: NotRequired[Id]
@@ -195,7 +195,10 @@ def encode_terminal(frame: Frame, max_frame_bytes: int) -> bytes:
     if len(payload) <= max_frame_bytes and frame["type"] == "result":
         return payload
     if frame["type"] == "result":
-        message = f"the result takes {len(payload)} bytes, a frame at most {max_frame_bytes}"
+        message = (
+            f"the result takes {len(payload)} bytes, a frame at most {max_frame_bytes}: ask for less, or raise "
+            "--max-frame-bytes"
+        )
         details = {"length": len(payload), "max_frame_bytes": max_frame_bytes}
         too_large = WireError("ResultTooLarge", message, details=details)
         return encode_terminal(_replacement(frame, too_large), max_frame_bytes)

@@ -20,11 +20,10 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, cast
 
 from axon_port.wire import codec
+from axon_port.wire.words import REDACTED
 
 RECORD_VERSION: Final = 1
 HEAD: Final = "axon_port_record"
-
-HIDDEN: Final = "[redacted]"
 
 _SECRET: Final = re.compile(r"(.*[_-])?(api[_-]?key|authorization([_-]token)?)", re.IGNORECASE)
 """Fields of commands whose value is a secret, at any depth."""
@@ -190,4 +189,4 @@ def _blank(value: Any) -> Any:
         return {key: _blank(item) for key, item in cast("dict[str, Any]", value).items()}
     if isinstance(value, list):
         return [_blank(item) for item in cast("list[Any]", value)]
-    return None if value is None else HIDDEN
+    return None if value is None else REDACTED

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from axon_port.agents.host import ArgumentsCheck
+from axon_port.wire.words import Id
 
-Id = str | int
 Wanted = Literal["tool_result", "approval"]
 
 

@@ -22,7 +22,7 @@ ANSWER: Final = JOINED | {"output"}
 """Kinds that are pieces of an answer while the model gives it; the others tell of what it asked for."""
 
 _LATER: Final = (0, "", None)
-"""What stands for a text that cannot leave yet."""
+"""Instead of kind, … of what leaves: nothing may leave now. Told from data by its identity."""
 
 _NOTHING: Final = object()
 

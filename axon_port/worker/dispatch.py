@@ -28,6 +28,7 @@ from axon_port.wire.commands import parse_command
 from axon_port.wire.envelope import about_answer
 from axon_port.wire.errors import WireError, invalid_command
 from axon_port.wire.events import error_frame
+from axon_port.wire.words import Id
 from axon_port.worker.admission import Admission
 from axon_port.worker.calls import Crossed, PendingCalls, UnknownCall, Waiting, Wanted
 from axon_port.worker.exchanges import Exchange
@@ -39,8 +40,6 @@ from axon_port.worker.runs import ActiveRun
 from axon_port.worker.services import RunServices
 
 _logger = logging.getLogger("axon_port.worker")
-
-Id = str | int
 
 
 class Dispatcher:

@@ -16,10 +16,9 @@ from typing import Any, cast
 from axon_port.wire import codec
 from axon_port.wire.errors import WireError
 from axon_port.wire.events import Frame, encode_terminal, error_frame, result_frame, result_payloads
+from axon_port.wire.words import Id
 from axon_port.worker.outbox import Outbox
 from axon_port.worker.redaction import Redactor
-
-Id = str | int
 
 _logger = logging.getLogger("axon_port.exchanges")
 
@@ -41,7 +40,7 @@ class Exchange:
     def __init__(self, table: Exchanges, frame_id: Id, kind: str) -> None:
         self._table = table
         # The time of day in nanoseconds, as traces count it; 0 where nobody traces.
-        self.claimed_ns = time.time_ns() if table.timed else 0
+        self.claimed_ns = time.time_ns() if table.traced else 0
         self._open = True
         self._last_words = last_words(frame_id)
         self.id = frame_id
@@ -92,13 +91,13 @@ class Exchange:
 
 
 class Exchanges:
-    """The table. Claimed on the reader's thread, settled anywhere."""
+    """The table. Claimed on the reader's thread, settled anywhere. Where runs are `traced` it notes when they came."""
 
-    def __init__(self, outbox: Outbox, redactor: Redactor, max_frame_bytes: int) -> None:
+    def __init__(self, outbox: Outbox, redactor: Redactor, max_frame_bytes: int, *, traced: bool = False) -> None:
         self.outbox = outbox
         self.redactor = redactor
         self.max_frame_bytes = max_frame_bytes
-        self.timed = False
+        self.traced = traced
         self._open: dict[Id, Exchange] = {}
 
     @property

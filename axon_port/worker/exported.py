@@ -17,7 +17,8 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.trace import Link, Status
 from opentelemetry.util.types import Attributes
 
-from axon_port.worker.redaction import REPLACEMENT, SHORTEST_BEGINNING, Redactor
+from axon_port.wire.words import REDACTED
+from axon_port.worker.redaction import SHORTEST_BEGINNING, Redactor
 
 SCOPE: Final = "axon-port"
 """The name that our own spans and metrics carry: they hold nobody's words."""
@@ -107,7 +108,7 @@ class Cleaner:
         cut = self._longest is not None and len(text) >= self._longest
         text = self._redactor.text(text)
         if cut and (begun := self._redactor.begun(text)) >= SHORTEST_BEGINNING:
-            return text[:-begun] + REPLACEMENT
+            return text[:-begun] + REDACTED
         return text
 
 

@@ -13,11 +13,11 @@ import threading
 import time
 from contextvars import ContextVar
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from axon_port.wire import codec
 from axon_port.wire.events import MAX_MESSAGE_CHARACTERS, halved, shortened
+from axon_port.wire.words import LEVELS, timestamp
 from axon_port.worker.exchanges import Exchange, Exchanges
 from axon_port.worker.redaction import Redactor
 
@@ -39,8 +39,6 @@ LINE_BYTES: Final = LINE_FRAME_BYTES - 256
 """Of a line that goes on, what is waited for before it is cut."""
 
 MAX_TRACEBACK_CHARACTERS: Final = 32_768
-
-LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 
 NOTHING: Final = 1000
 """A level above all others."""
@@ -298,11 +296,7 @@ def _encoded(frame: dict[str, Any]) -> bytes:
 
 
 def _frame(level: str, logger: str, message: str, created: float) -> dict[str, Any]:
-    return {"type": "log", "timestamp": _timestamp(created), "level": level, "logger": logger, "message": message}
-
-
-def _timestamp(created: float) -> str:
-    return datetime.fromtimestamp(created, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    return {"type": "log", "timestamp": timestamp(created), "level": level, "logger": logger, "message": message}
 
 
 def _level_name(number: int) -> str:

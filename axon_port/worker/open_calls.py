@@ -132,7 +132,10 @@ class OpenCalls:
         payload = self._exchange.keys.payload(codec.encode(frame))
         limit = self._services.max_frame_bytes
         if len(payload) > limit:
-            message = f"a call of tool {call.name[:256]!r} takes {len(payload)} bytes, a frame at most {limit}"
+            message = (
+                f"a call of tool {call.name[:256]!r} takes {len(payload)} bytes, a frame at most {limit}: raise "
+                "--max-frame-bytes"
+            )
             raise WireError("ResultTooLarge", message, details={"length": len(payload), "max_frame_bytes": limit})
         return payload
 

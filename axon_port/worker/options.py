@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from axon_port.wire.words import DEFAULT_MAX_FRAME_BYTES
+
 
 @dataclass(frozen=True, slots=True)
 class Options:
     """The options of a worker. Sizes in bytes, times in seconds."""
 
-    max_frame_bytes: int = 64 * 1024 * 1024
+    max_frame_bytes: int = DEFAULT_MAX_FRAME_BYTES
     max_inflight: int = 1024
     max_tool_calls: int = 64
     drain_timeout: float = 30.0

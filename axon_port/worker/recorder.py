@@ -17,13 +17,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, Final
 
 from axon_port import __version__
 from axon_port.wire import codec
 from axon_port.wire.record import Direction, Head, entry_line, head_line, unreadable, without_secrets
+from axon_port.wire.words import timestamp
 from axon_port.worker import stdio
 from axon_port.worker.redaction import Redactor
 
@@ -54,7 +54,7 @@ class Recorder:
         self._waiting_bytes = 0
         self._left_out = 0
         self._closing = False
-        self._head = Head(__version__, datetime.now(UTC).isoformat().replace("+00:00", "Z"), options)
+        self._head = Head(__version__, timestamp(time.time()), options)
         self._thread: threading.Thread | None = None
 
     def start(self, on_failed: Callable[[OSError], None]) -> None:

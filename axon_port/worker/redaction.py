@@ -12,6 +12,7 @@ from typing import Any, Final, cast
 
 from axon_port.wire import codec
 from axon_port.wire.events import CUT, CUT_END
+from axon_port.wire.words import REDACTED
 
 SHORTEST: Final = 8
 """Characters. A shorter "key" is found in ordinary words, and redacting it would eat the text around it."""
@@ -24,8 +25,6 @@ RULE: Final = "---"
 
 FEW: Final = 8
 """Keys that are looked for one by one. More are looked up by their beginnings, or each would make every text dearer."""
-
-REPLACEMENT: Final = "[redacted]"
 
 _NAMES: Final = re.compile(r"(API_?KEY|TOKEN|SECRET|ACCESS_KEY|PASSWORD|CREDENTIALS?)(_|$)|_KEY$", re.IGNORECASE)
 """Environment variables whose values are kept out of texts, as providers name theirs."""
@@ -161,7 +160,7 @@ class _Keys:
         if found := set(self.within(text)):
             # The longest first, so that what is left of a key around a shorter one does not stay.
             for key in sorted(found, key=lambda key: (len(key), key), reverse=True):
-                text = text.replace(key, REPLACEMENT)
+                text = text.replace(key, REDACTED)
         return text
 
 
@@ -249,7 +248,7 @@ class Redactor:
 
     def _without_begun_key(self, text: str) -> str:
         begun = self.begun(text)
-        return text[:-begun] + REPLACEMENT if begun >= SHORTEST_BEGINNING else text
+        return text[:-begun] + REDACTED if begun >= SHORTEST_BEGINNING else text
 
     def value(self, value: Any) -> Any:
         """Somebody's data with every string in it redacted; keys of objects are names and stay."""

@@ -76,6 +76,7 @@ class ActiveRun:
         self._prompts: list[commands.Enqueue] = []
         self.task: asyncio.Task[Frame] | None = None
         self._leaving: asyncio.Task[Frame] | None = None
+        # The loop keeps tasks only weakly.
         self._retiring: asyncio.Task[None] | None = None
 
     # --- lifecycle

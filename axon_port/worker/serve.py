@@ -26,10 +26,11 @@ from axon_port.statuses import EX_DATAERR, EX_OK, EX_SOFTWARE
 from axon_port.wire.errors import WireError
 from axon_port.wire.events import PROTOCOL_VERSION
 from axon_port.worker import children, forks, logs, redaction, signals, stdio
-from axon_port.worker.exchanges import Exchange, Exchanges
+from axon_port.worker.exchanges import Exchanges
 from axon_port.worker.guardian import Guardian
 from axon_port.worker.imports import pydantic_ai_version, wants_logfire, without_logfire
 from axon_port.worker.intake import Inbox, Intake, ParentDied, Signalled
+from axon_port.worker.last_answers import answer_rest, answer_unbegun
 from axon_port.worker.options import Options
 from axon_port.worker.outbox import Outbox, call_on
 from axon_port.worker.reader import Reader
@@ -55,8 +56,8 @@ SWITCH_SECONDS: Final = 0.002
 """How long a thread that has something to do waits for the interpreter: Python's own 5 ms are what a ping would take
 while runs are busy."""
 
-GONE_SECONDS: Final = 0.9 - children.TERMINATE_SECONDS
-"""Nobody listens: the process ends within a second, children that do not go by themselves included."""
+GONE_SECONDS: Final = 0.6
+"""Nobody listens: the process ends within a second, `children.TERMINATE_SECONDS` included."""
 
 SIGNAL_SECONDS: Final = 8.0
 """After a first signal, until the watchdog ends the process even if the loop is blocked: the grace and a margin."""
@@ -82,9 +83,6 @@ TELEMETRY_LOST_SECONDS: Final = 0.05
 LAST_LINES_SECONDS: Final = 0.2
 """At the end, how long a captured descriptor is waited for; a child may hold it for ever."""
 
-RUNS: Final = frozenset({"run", "stream"})
-"""Commands that end as `Cancelled` where the worker goes down before they are done."""
-
 _logger = logging.getLogger("axon_port.worker")
 
 
@@ -107,8 +105,8 @@ class Worker:
         self._port = port
         self._stats = Stats()
         self._outbox = Outbox(port.write_fd, self._nobody_listens, self._thread_failed, self._recorder)
-        self._exchanges = Exchanges(self._outbox, self._redactor, options.max_frame_bytes)
-        self._exchanges.timed = any(name.startswith("OTEL_") for name in os.environ)
+        traced = any(name.startswith("OTEL_") for name in os.environ)
+        self._exchanges = Exchanges(self._outbox, self._redactor, options.max_frame_bytes, traced=traced)
         self._sink = logs.LogSink(self._exchanges, self._redactor, options.log_level)
         self._inbox = Inbox()
         self._intake = Intake(
@@ -239,7 +237,7 @@ class Worker:
         return lifecycle(made)
 
     def _start_telemetry(self) -> Telemetry | None:
-        if not self._exchanges.timed:
+        if not self._exchanges.traced:
             return None
         from axon_port.worker.telemetry_plan import start
 
@@ -327,15 +325,7 @@ class Worker:
         self._leave_at_once(EX_SOFTWARE)
 
     def _leave_unbegun(self, reason: str, status: int) -> NoReturn:
-        shutdowns: list[Exchange] = []
-        message = "the worker went down before it could begin"
-        for exchange in self._exchanges:
-            if exchange.kind == "shutdown":
-                shutdowns.append(exchange)
-            else:
-                exchange.fail(WireError("Cancelled" if exchange.kind in RUNS else "ShuttingDown", message))
-        for exchange in shutdowns:
-            exchange.succeed({})
+        answer_unbegun(self._exchanges)
         self._leave_in_order(reason, status)
 
     def _deadline_missed(self) -> None:
@@ -365,7 +355,7 @@ class Worker:
             exit_handlers,
             self._end_descendants,
             self._end_captures,
-            lambda: self._answer_all(status),
+            lambda: self._answer_rest(status),
             lambda: self._end_telemetry(reason),
         ):
             try:
@@ -381,13 +371,9 @@ class Worker:
         for capture in self._captures:
             capture.finish(LAST_LINES_SECONDS)
 
-    def _answer_all(self, status: int) -> None:
-        for exchange in [] if self._lifecycle is None else self._lifecycle.shutdowns:
-            exchange.succeed({})
-        # In an orderly end all that is left came while it was under way.
-        error_type = "InternalError" if status == EX_SOFTWARE else "ShuttingDown"
-        for exchange in self._exchanges:
-            exchange.fail(WireError(error_type, "the worker ended before this was done"))
+    def _answer_rest(self, status: int) -> None:
+        shutdowns = [] if self._lifecycle is None else self._lifecycle.shutdowns
+        answer_rest(self._exchanges, shutdowns, orderly=status != EX_SOFTWARE)
 
     def _leave_at_once(self, status: int) -> NoReturn:
         """From whichever thread. Nothing is answered any more; what waits already may still leave."""

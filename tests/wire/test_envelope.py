@@ -80,6 +80,12 @@ def test_an_id_that_no_frame_could_carry_back_is_none(kind: object) -> None:
         assert open_envelope(value, 602).id == WIDE
 
 
+@pytest.mark.parametrize(("kind", "about"), [("tool_result", {"call_id": "7"}), ("run", {})])
+def test_an_answer_without_an_id_still_names_its_call(kind: str, about: dict[str, str]) -> None:
+    """clause: ENV-ANSWERS"""
+    assert refusal({"type": kind, "id": None, "call_id": "7"}).about == about
+
+
 def test_a_number_that_is_lost_is_answered_with_an_id_only_if_that_fits() -> None:
     """clause: ENV-ID-BYTES, JSON-DECIMALS"""
     lost = codec.NumberLost("a number", {"type": "credit", "id": WIDE, "n": 1})
@@ -129,7 +135,7 @@ def test_an_unknown_type_is_told_with_its_name(kind: str) -> None:
     """clause: ENV-UNKNOWN"""
     refused = refusal({"type": kind, "id": "x"})
     assert (refused.id, refused.error.error_type) == ("x", "UnknownCommand")
-    assert refused.error.message == f"there is no command of type {kind!r}"
+    assert refused.error.message == f"there is no command of type {kind!r}: `axon-port schema` lists them"
     assert refused.error.details == {"type": kind}
 
 

@@ -91,7 +91,10 @@ def test_a_result_too_long_becomes_an_error_of_its_id(size: int) -> None:
     assert (error["agent_id"], error["usage"]) == ("a", USAGE)
     length = len(json.dumps(frame, separators=(",", ":")))
     assert error["details"] == {"length": length, "max_frame_bytes": MAX}
-    assert error["message"] == f"the result takes {length} bytes, a frame at most {MAX}"
+    assert (
+        error["message"]
+        == f"the result takes {length} bytes, a frame at most {MAX}: ask for less, or raise --max-frame-bytes"
+    )
 
 
 def test_a_result_exactly_as_long_as_a_frame_is_sent() -> None:

@@ -156,7 +156,7 @@ ERRORS: list[tuple[bytes, str, str]] = [
         "InvalidCommand",
         "id: a command needs an `id`: a string of 1 to 256 characters or a 64-bit signed integer",
     ),
-    (b'{"type": "pong"}', "UnknownCommand", "there is no command of type 'pong'"),
+    (b'{"type": "pong"}', "UnknownCommand", "there is no command of type 'pong': `axon-port schema` lists them"),
     (b'{"id": []}', "InvalidCommand", "type: a command needs a `type`, a string"),
     (b'{"n": 1e400}', "InvalidCommand", "a decimal is beyond the range of an IEEE double"),
 ]

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from axon_port.wire.events import MAX_MESSAGE_CHARACTERS
+from axon_port.wire.words import REDACTED
 from axon_port.worker import logs
 from axon_port.worker.exchanges import Exchange, Exchanges
 from axon_port.worker.logs import LINE_BYTES, WAITING_BYTES, Capture, FrameHandler, LogSink, RunTag, current_run
-from axon_port.worker.redaction import REPLACEMENT, Redactor
+from axon_port.worker.redaction import Redactor
 from tests.kit.shapes import problems_of
 
 from .rig import MemoryOutbox, pipe, waited
@@ -218,7 +219,7 @@ def test_no_key_is_logged(fields: Any, traceback: str | None) -> None:
     sink.sink.write("info", "x", f"the key is {KEY}", fields=fields, traceback=traceback)
     sink.sink.line("stdout", f"print({KEY})".encode())
     assert KEY.encode() not in b"".join(sink.outbox.payloads)
-    assert sink.messages == [f"the key is {REPLACEMENT}", f"print({REPLACEMENT})"]
+    assert sink.messages == [f"the key is {REDACTED}", f"print({REDACTED})"]
 
 
 @pytest.mark.parametrize("kept", [8, 20, len(KEY) - 1])
@@ -444,7 +445,7 @@ def test_what_stands_where_a_printed_line_is_cut_is_read_whole(text: str, before
         os.write(ends.write_fd, line.encode() + b"\nend\n")
         ends.close_write()
         capture.finish(20)
-    said = [line.replace(KEY, REPLACEMENT), "end"]
+    said = [line.replace(KEY, REDACTED), "end"]
     assert ["".join(sink.messages[:-1]), *sink.messages[-1:]] == (said if level == "info" else [""])
 
 
@@ -456,7 +457,7 @@ def test_the_rest_of_a_key_is_not_told_when_its_beginning_was_dropped() -> None:
     rest = sink.sink.line_part("stdout", f"{'x' * LINE_BYTES}{KEY[:9]}".encode())
     sink.outbox.drain()
     sink.sink.line("stdout", rest + f"{KEY[9:]}, and so on".encode())
-    assert sink.messages[-1] == f"{REPLACEMENT}, and so on"
+    assert sink.messages[-1] == f"{REDACTED}, and so on"
 
 
 def test_a_printed_line_that_there_is_no_memory_for_is_counted_and_the_next_one_arrives(

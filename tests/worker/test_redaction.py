@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from axon_port.doctor import PROVIDERS
 from axon_port.wire import codec
 from axon_port.wire.events import shortened
+from axon_port.wire.words import REDACTED
 from axon_port.worker import redaction
-from axon_port.worker.redaction import FEW, REPLACEMENT, SHORTEST, Redactor, secret_names
+from axon_port.worker.redaction import FEW, SHORTEST, Redactor, secret_names
 from tests.properties.profile import bounded
 
 KEY = "sk-0123456789abcdef"
@@ -27,9 +28,9 @@ def knowing(*secrets: str) -> Redactor:
 @pytest.mark.parametrize(
     ("text", "redacted"),
     [
-        (KEY, REPLACEMENT),
-        (f"key={KEY}, again {KEY}.", f"key={REPLACEMENT}, again {REPLACEMENT}."),
-        (f"{KEY}{KEY}", REPLACEMENT * 2),
+        (KEY, REDACTED),
+        (f"key={KEY}, again {KEY}.", f"key={REDACTED}, again {REDACTED}."),
+        (f"{KEY}{KEY}", REDACTED * 2),
         (KEY[:-1], KEY[:-1]),
         (KEY.upper(), KEY.upper()),
         ("", ""),
@@ -43,8 +44,8 @@ def test_a_key_is_taken_out_of_a_text(text: str, redacted: str) -> None:
 
 def test_a_key_is_known_without_the_white_space_around_it() -> None:
     redactor = knowing(f" {KEY}\n")
-    assert redactor.text(f"[{KEY}]") == f"[{REPLACEMENT}]"
-    assert redactor.text(f"[ {KEY}\n]") == f"[{REPLACEMENT}]"
+    assert redactor.text(f"[{KEY}]") == f"[{REDACTED}]"
+    assert redactor.text(f"[ {KEY}\n]") == f"[{REDACTED}]"
 
 
 @pytest.mark.parametrize("secret", ["", "a", "x" * (SHORTEST - 1)])
@@ -54,19 +55,19 @@ def test_what_is_too_short_for_a_key_stays(secret: str) -> None:
 
 
 def test_a_key_of_the_least_length_is_taken_out() -> None:
-    assert knowing("x" * SHORTEST).text("x" * SHORTEST) == REPLACEMENT
+    assert knowing("x" * SHORTEST).text("x" * SHORTEST) == REDACTED
 
 
 @pytest.mark.parametrize("order", [(KEY, KEY + "-longer"), (KEY + "-longer", KEY)])
 def test_nothing_is_left_of_a_key_around_a_shorter_one(order: tuple[str, str]) -> None:
-    assert knowing(*order).text(f"<{KEY}-longer>") == f"<{REPLACEMENT}>"
+    assert knowing(*order).text(f"<{KEY}-longer>") == f"<{REDACTED}>"
 
 
 def test_values_are_redacted_at_any_depth_and_keys_of_objects_stay() -> None:
     value = {"a": [KEY, {"b": f"x{KEY}"}, 1, None, True, 0.5], KEY: (KEY,)}
     assert knowing(KEY).value(value) == {
-        "a": [REPLACEMENT, {"b": f"x{REPLACEMENT}"}, 1, None, True, 0.5],
-        KEY: [REPLACEMENT],
+        "a": [REDACTED, {"b": f"x{REDACTED}"}, 1, None, True, 0.5],
+        KEY: [REDACTED],
     }
 
 
@@ -86,7 +87,7 @@ def test_values_are_redacted_at_any_depth_and_keys_of_objects_stay() -> None:
 )
 def test_a_key_of_the_environment_is_known_by_its_name(name: str) -> None:
     """clause: SEC-KEYS"""
-    assert Redactor({name: KEY}).text(KEY) == REPLACEMENT
+    assert Redactor({name: KEY}).text(KEY) == REDACTED
     assert secret_names({name: KEY}) == [name]
 
 
@@ -96,7 +97,7 @@ def test_other_variables_are_no_keys(name: str) -> None:
 
 
 def test_a_secret_with_characters_of_a_pattern_is_taken_literally() -> None:
-    assert knowing("a.*b[c](d)").text("a.*b[c](d) axxb") == f"{REPLACEMENT} axxb"
+    assert knowing("a.*b[c](d)").text("a.*b[c](d) axxb") == f"{REDACTED} axxb"
 
 
 def framed(redactor: Redactor, frame: dict[str, Any]) -> dict[str, Any]:
@@ -115,8 +116,8 @@ def test_a_key_is_taken_out_of_a_frame_however_json_writes_it(key: str) -> None:
     """clause: SEC-KEYS"""
     frame = {"type": "error", "id": 1, "message": f"no: {key}", "details": {"body": [key, {"name": key}]}}
     redacted = framed(knowing(key), frame)
-    assert redacted["message"] == f"no: {REPLACEMENT}"
-    assert redacted["details"] == {"body": [REPLACEMENT, {"name": REPLACEMENT}]}
+    assert redacted["message"] == f"no: {REDACTED}"
+    assert redacted["details"] == {"body": [REDACTED, {"name": REDACTED}]}
 
 
 def test_words_ids_and_names_of_the_protocol_stay() -> None:
@@ -130,12 +131,12 @@ def test_words_ids_and_names_of_the_protocol_stay() -> None:
         "name": "tool_call",
         "args": {"name": "tool_call"},
     }
-    assert framed(knowing(secret), frame) == {**frame, "args": {"name": REPLACEMENT}}
+    assert framed(knowing(secret), frame) == {**frame, "args": {"name": REDACTED}}
 
 
 def test_a_result_of_a_run_is_somebodys_data_and_an_answer_of_ours_is_not() -> None:
     of_a_run = {"type": "result", "id": 1, "run_id": "r", "result": {"name": KEY, KEY: [KEY]}}
-    assert framed(knowing(KEY), of_a_run)["result"] == {"name": REPLACEMENT, KEY: [REPLACEMENT]}
+    assert framed(knowing(KEY), of_a_run)["result"] == {"name": REDACTED, KEY: [REDACTED]}
     of_ours = {"type": "result", "id": 1, "result": {"agent_id": KEY}}
     assert framed(knowing(KEY), of_ours) == of_ours
 
@@ -144,13 +145,13 @@ def test_messages_stay_messages() -> None:
     messages = [{"kind": "request", "parts": [{"part_kind": "user-prompt", "content": f"use {KEY}"}]}]
     redacted = framed(knowing(KEY, "user-prompt"), {"type": "result", "id": 1, "messages": messages})
     assert redacted["messages"] == [
-        {"kind": "request", "parts": [{"part_kind": "user-prompt", "content": f"use {REPLACEMENT}"}]}
+        {"kind": "request", "parts": [{"part_kind": "user-prompt", "content": f"use {REDACTED}"}]}
     ]
 
 
 def test_numbers_of_a_frame_that_is_redacted_stay_exact() -> None:
     frame = {"type": "chunk", "id": 2**63 - 1, "data": [2**70, 0.1, KEY]}
-    assert framed(knowing(KEY), frame) == {**frame, "data": [2**70, 0.1, REPLACEMENT]}
+    assert framed(knowing(KEY), frame) == {**frame, "data": [2**70, 0.1, REDACTED]}
 
 
 def test_a_frame_of_any_depth_is_redacted() -> None:
@@ -174,7 +175,7 @@ def test_of_a_key_that_was_cut_nothing_is_left_wherever_the_text_was_put(kept: i
     cut = shortened(f"no: {KEY} is wrong", 4 + kept)
     text = around.replace("{}", cut)
     redacted = knowing(KEY).text(text)
-    assert redacted == text.replace(KEY[:kept], REPLACEMENT)
+    assert redacted == text.replace(KEY[:kept], REDACTED)
     assert framed(knowing(KEY), {"type": "error", "id": 1, "message": text})["message"] == redacted
 
 
@@ -183,7 +184,7 @@ def test_of_a_key_that_was_cut_nothing_is_left_where_the_mark_was_cut_too(mark: 
     """clause: SEC-KEYS"""
     once = shortened(f"no: {KEY} is wrong", 12)
     text = shortened(once, 12 + mark)
-    assert knowing(KEY).text(text) == text.replace(KEY[:8], REPLACEMENT)
+    assert knowing(KEY).text(text) == text.replace(KEY[:8], REDACTED)
 
 
 @pytest.mark.parametrize("text", [f"set {KEY[:9]}… (your key)", f"{KEY[:9]}… (2024), {KEY[:5]}…", f"{KEY[:9]}… (3)"])
@@ -209,10 +210,10 @@ def test_a_key_of_several_lines_is_taken_out_line_by_line(end: str) -> None:
     key = end.join([BEGIN, *LINES, "short=", END, ""])
     redactor = knowing(key)
     for line in LINES:
-        redacted = line.replace(line.strip(), REPLACEMENT)
+        redacted = line.replace(line.strip(), REDACTED)
         assert redactor.text(line) == redacted
         assert framed(redactor, {"type": "log", "message": line})["message"] == redacted
-    assert redactor.text(f"<{key}>") == f"<{REPLACEMENT}>"
+    assert redactor.text(f"<{key}>") == f"<{REDACTED}>"
     assert redactor.text("\n".join([BEGIN, "short=", "------------", END])) == f"{BEGIN}\nshort=\n------------\n{END}"
 
 
@@ -220,8 +221,8 @@ def test_a_key_of_the_environment_that_is_no_unicode_is_taken_out() -> None:
     """clause: SEC-KEYS"""
     key = "\udcff-0123456789"
     redactor = Redactor({"SHOP_TOKEN": key})
-    assert redactor.text(f"<{key}>") == f"<{REPLACEMENT}>"
-    assert framed(redactor, {"type": "chunk", "id": 1, "data": f"<{key}>"})["data"] == f"<{REPLACEMENT}>"
+    assert redactor.text(f"<{key}>") == f"<{REDACTED}>"
+    assert framed(redactor, {"type": "chunk", "id": 1, "data": f"<{key}>"})["data"] == f"<{REDACTED}>"
 
 
 # ---------------------------------------------------------------- many keys
@@ -238,7 +239,7 @@ def test_of_many_keys_each_is_taken_out_as_of_few(keys: list[str], around: list[
     for key in keys:
         text = redacted = key.join(around)
         for one in sorted(keys, key=lambda key: (len(key), key), reverse=True):
-            redacted = redacted.replace(one, REPLACEMENT)
+            redacted = redacted.replace(one, REDACTED)
         assert redactor.text(text) == redacted
         assert framed(redactor, {"type": "chunk", "id": 1, "data": text})["data"] == redacted
 
