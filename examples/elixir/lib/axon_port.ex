@@ -11,7 +11,8 @@ defmodule AxonPort do
 
   A `t:server/0` is the name of an `AxonPort.Supervisor`: its pool chooses a worker for each run. It can also be
   `{:cluster, name}`, the supervisors of that name on all connected nodes (see `AxonPort.Cluster`), or one worker, by
-  its pid or its name.
+  its pid or its name. A process that is no worker raises `ArgumentError` and is left alone; a pool of another node is
+  found by its cluster.
 
   ## Agents
 

@@ -6,15 +6,7 @@ defmodule AxonPort.Router do
   that failed on the way is tried again only as often as its caller says.
   """
 
-  alias AxonPort.{Backoff, Cluster, Error, Pool, Request, Worker}
-
-  @doc "Whether this can be a server, there or not: a process, its name here or on a node, or a cluster's pools."
-  @spec server?(term) :: boolean
-  def server?(term) when is_pid(term) or is_atom(term), do: true
-  def server?({:global, _name}), do: true
-  def server?({name, node}) when is_atom(name) and is_atom(node), do: true
-  def server?({:via, module, _name}) when is_atom(module), do: true
-  def server?(_other), do: false
+  alias AxonPort.{Backoff, Cluster, Error, Pool, Request, Server, Worker}
 
   @doc """
   Sends a request and waits for its outcome, in up to `attempts` attempts. None begins when the time of the request is
@@ -22,6 +14,7 @@ defmodule AxonPort.Router do
   """
   @spec call(AxonPort.server(), Request.t(), pos_integer) :: {:ok, term} | {:error, Error.t()}
   def call(server, request, attempts) do
+    server = Server.here(server)
     attempt(server, known(server, request), until(request), 1, attempts)
   end
 
@@ -46,7 +39,10 @@ defmodule AxonPort.Router do
   @doc "Gives a request to a worker that takes it, by a function as `AxonPort.Relay.open/2`, whose answer this has."
   @spec open(AxonPort.server(), Request.t(), opener) :: {:ok, answer} | {:error, Error.t()}
         when opener: (Worker.server(), Request.t() -> {:ok, answer} | {:error, Error.t()}), answer: term
-  def open(server, request, opener), do: placed(server, known(server, request), until(request), opener)
+  def open(server, request, opener) do
+    server = Server.here(server)
+    placed(server, known(server, request), until(request), opener)
+  end
 
   defp until(%Request{timeout: timeout}), do: System.monotonic_time(:millisecond) + timeout
   defp left(until), do: max(until - System.monotonic_time(:millisecond), 0)
@@ -84,14 +80,7 @@ defmodule AxonPort.Router do
   defp counted({:error, error}, _request), do: {:error, error}
 
   defp single(server, request) do
-    case GenServer.whereis(named(server)) do
-      nil -> {:error, Error.new(:not_ready, "there is no #{inspect(server)}")}
-      worker -> {:ok, worker, request}
-    end
-  end
-
-  defp named(term) do
-    if server?(term), do: term, else: raise(ArgumentError, "#{inspect(term)} is no server: see AxonPort")
+    with {:ok, worker} <- Server.worker(server), do: {:ok, worker, request}
   end
 
   defp pooled?({:cluster, _name}), do: true
@@ -116,9 +105,19 @@ defmodule AxonPort.Router do
   end
 
   def workers(server) do
+    server = Server.here(server)
+
     if Pool.exists?(server),
       do: for(%{worker: worker} <- Pool.workers(server), do: worker),
-      else: [named(server)]
+      else: [worker(server)]
+  end
+
+  # Whoever asks one that is not there is told so.
+  defp worker(server) do
+    case Server.worker(server) do
+      {:ok, worker} -> worker
+      {:error, _not_there} -> server
+    end
   end
 
   @doc "Creates an agent: the pool remembers it, one worker says whether it can be."
@@ -157,5 +156,9 @@ defmodule AxonPort.Router do
   end
 
   defp local({:cluster, name}), do: local(name)
-  defp local(server), do: if(Pool.exists?(server), do: server)
+
+  defp local(server) do
+    server = Server.here(server)
+    if Pool.exists?(server), do: server
+  end
 end
