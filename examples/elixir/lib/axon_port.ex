@@ -48,7 +48,7 @@ defmodule AxonPort do
     * `:timeout` - in milliseconds, the agent's by default, else ten minutes. The worker ends the run then, with reason
       `:timeout` and the messages so far; if it does not, this side does two seconds later, with `:owner_timeout`, and
       cancels the run. It is the caller's limit as well: the wait for a worker, all attempts and the waits between them
-      are within it
+      are within it, and each worker is told what is left
     * `:history` - the messages of earlier results, joined
     * `:messages` - which come back: `:new` (the default), `:all`, `:none`
     * `:deps` - what templates and tools are given

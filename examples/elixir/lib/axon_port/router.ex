@@ -6,7 +6,7 @@ defmodule AxonPort.Router do
   that failed on the way is tried again only as often as its caller says.
   """
 
-  alias AxonPort.{Backoff, Cluster, Error, Pool, Request, Server, Worker}
+  alias AxonPort.{Backoff, Cluster, Error, Pool, Request, Run, Server, Worker}
 
   @doc """
   Sends a request and waits for its outcome, in up to `attempts` attempts. None begins when the time of the request is
@@ -15,16 +15,16 @@ defmodule AxonPort.Router do
   @spec call(AxonPort.server(), Request.t(), pos_integer) :: {:ok, term} | {:error, Error.t()}
   def call(server, request, attempts) do
     server = Server.here(server)
-    attempt(server, known(server, request), until(request), 1, attempts)
+    attempt(server, server |> known(request) |> timed(), 1, attempts)
   end
 
-  defp attempt(server, request, until, number, attempts) do
-    with {:error, error} <- placed(server, request, until, &Worker.call/2) do
+  defp attempt(server, request, number, attempts) do
+    with {:error, error} <- placed(server, request, &Worker.call/2) do
       pause = pause(error, number)
 
-      if number < attempts and Error.retryable?(error) and pause < left(until) do
+      if number < attempts and Error.retryable?(error) and pause < left(request) do
         Process.sleep(pause)
-        attempt(server, request, until, number + 1, attempts)
+        attempt(server, request, number + 1, attempts)
       else
         {:error, error}
       end
@@ -41,23 +41,25 @@ defmodule AxonPort.Router do
         when opener: (Worker.server(), Request.t() -> {:ok, answer} | {:error, Error.t()}), answer: term
   def open(server, request, opener) do
     server = Server.here(server)
-    placed(server, known(server, request), until(request), opener)
+    placed(server, server |> known(request) |> timed(), opener)
   end
 
-  defp until(%Request{timeout: timeout}), do: System.monotonic_time(:millisecond) + timeout
-  defp left(until), do: max(until - System.monotonic_time(:millisecond), 0)
+  # From now on the caller's time runs, whatever the request waits for.
+  defp timed(%Request{timeout: timeout} = request), do: %{request | until: now() + timeout}
+  defp left(%Request{until: until}), do: max(until - now(), 0)
+  defp now, do: System.monotonic_time(:millisecond)
 
-  defp placed(server, request, until, send_to), do: placed(server, request, until, send_to, [], left(until))
+  defp placed(server, request, send_to), do: placed(server, request, send_to, [], left(request))
 
-  # Sends the request to one worker after the other, until one takes it.
-  defp placed(server, request, until, send_to, tried, patience) do
+  # Sends the request to one worker after the other, until one takes it. Each is told how much time is left.
+  defp placed(server, request, send_to, tried, patience) do
     with {:ok, worker, request} <- pick(server, request, tried, patience),
-         {:error, error} <- send_to.(worker, %{request | timeout: left(until)}) do
+         {:error, error} <- send_to.(worker, %{request | timeout: left(request)}) do
       if Error.refused?(error) and pooled?(server) do
         tried = [worker | tried]
-        patience = if error.reason == :overloaded, do: 0, else: min(patience, left(until))
+        patience = if error.reason == :overloaded, do: 0, else: min(patience, left(request))
 
-        with {:error, %Error{}} <- placed(server, request, until, send_to, tried, patience),
+        with {:error, %Error{}} <- placed(server, request, send_to, tried, patience),
              do: {:error, error}
       else
         {:error, error}
@@ -91,12 +93,18 @@ defmodule AxonPort.Router do
 
   defp known(server, %Request{agent: nil, agent_id: agent_id} = request) when agent_id != nil do
     case Pool.exists?(server) && Pool.agent(server, agent_id) do
-      {agent, create} -> %{request | agent: agent, create: create}
+      {agent, create} -> of_agent(%{request | agent: agent, create: create})
       _unknown -> request
     end
   end
 
   defp known(_server, request), do: request
+
+  # Whoever has given no limit himself has the agent's, which is known only now.
+  defp of_agent(%Request{kind: kind, bounded: false, agent: agent} = request) when kind in [:run, :stream],
+    do: %{request | timeout: Run.limit_ms(agent), bounded: true}
+
+  defp of_agent(request), do: request
 
   @doc "The workers of a server that are ready, on all nodes."
   @spec workers(AxonPort.server()) :: [Worker.server()]

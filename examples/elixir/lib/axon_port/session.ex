@@ -101,14 +101,14 @@ defmodule AxonPort.Session do
   def open(session, request), do: start(session, request)
 
   defp start(session, request) do
-    case fits(session, request.command) do
+    case fits(session, request.command, Request.limit_ms(request)) do
       :ok -> prepare(session, request)
       {:error, error} -> refuse(session, request, error)
     end
   end
 
-  defp fits(%{max_frame_bytes: longest}, command) do
-    if Command.size(command) <= longest,
+  defp fits(%{max_frame_bytes: longest}, command, limit_ms \\ nil) do
+    if Command.size(command, limit_ms) <= longest,
       do: :ok,
       else: {:error, Error.new(:frame_too_large, "at most #{longest} bytes")}
   end
@@ -162,7 +162,7 @@ defmodule AxonPort.Session do
   end
 
   defp send_request(session, request) do
-    {put(session, request), [{:send, Command.frame(request.command, request.id)}]}
+    {put(session, request), [{:send, Command.frame(request.command, request.id, Request.limit_ms(request))}]}
   end
 
   defp forget(session, name), do: %{session | agents: Map.delete(session.agents, name)}

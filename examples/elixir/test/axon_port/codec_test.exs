@@ -64,8 +64,11 @@ defmodule AxonPort.CodecTest do
     refute inspect(Command.new!("run", prompt: "private")) =~ "private"
   end
 
-  test "the longest id there is fits into what a command says of its size" do
+  test "what a command says of its size holds for the longest id, and with a limit" do
     command = Command.new!("ping")
     assert command |> Command.frame(-(2 ** 63)) |> IO.iodata_length() == Command.size(command)
+    assert command |> Command.frame(-(2 ** 63), 50) |> IO.iodata_length() == Command.size(command, 50)
+    {:ok, decoded} = command |> Command.frame(7, 50) |> IO.iodata_to_binary() |> Codec.decode()
+    assert decoded == %{"type" => "ping", "id" => 7, "timeout_ms" => 50}
   end
 end

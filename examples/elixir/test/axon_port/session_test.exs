@@ -101,6 +101,15 @@ defmodule AxonPort.SessionTest do
       assert released.(effects) == [unsent]
     end
 
+    test "tells the worker how much time is left, where this side knows the limit" do
+      {session, _run, effects} = open(Session.new(), :run, timeout: 7, bounded: true)
+      assert [%{"timeout_ms" => 7}] = sent(effects)
+      {session, _run, effects} = open(session, :run, timeout: 0, bounded: true)
+      assert [%{"timeout_ms" => 1}] = sent(effects)
+      {_session, _run, effects} = open(session, :run, timeout: 7)
+      refute Map.has_key?(hd(sent(effects)), "timeout_ms")
+    end
+
     test "is found by its reference while somebody waits for it" do
       {session, id, _} = open(Session.new(), :run)
       %{ref: ref} = session.requests[id]
