@@ -86,7 +86,7 @@ defmodule AxonPort do
     is_boolean(streams?) or raise ArgumentError, ":stream of a run cannot be #{inspect(streams?)}"
 
     with {:ok, request} <- Run.request(if(streams?, do: :stream, else: :run), agent, prompt, options),
-         {:ok, %{ref: ref}} <- Router.open(server, request, &Relay.open/2),
+         {:ok, %{ref: ref}} <- Router.open(server, request, &Relay.open(server, &1, &2)),
          do: {:ok, ref}
   end
 
@@ -96,7 +96,8 @@ defmodule AxonPort do
       for %AxonPort.Chunk{kind: :text, data: piece} <- AxonPort.run_stream(server, agent, "Tell me"), do: IO.write(piece)
 
   Nothing begins before the stream is enumerated. A slow consumer holds the worker up, not its own mailbox
-  (`AxonPort.Stream`); halting the stream cancels the run. Raises `AxonPort.Error` in the enumeration.
+  (`AxonPort.Stream`); halting the stream cancels the run. Raises `AxonPort.Error` in the enumeration, which is one
+  process's own.
 
   Options are those of `run_sync/4` except `:attempts`, and
 
@@ -115,7 +116,7 @@ defmodule AxonPort do
 
   @doc """
   Cancels a run by its reference. True where it was still under way: its error is `:cancelled`, with the messages to go
-  on from.
+  on from. False where it has ended, and where it is at no worker: between one that has refused it and the next one.
   """
   @spec cancel(server, reference) :: {:ok, boolean} | {:error, Error.t()}
   def cancel(server, ref) when is_reference(ref), do: target(server, ref, "cancel", "cancelled", %{})

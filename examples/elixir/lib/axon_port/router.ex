@@ -36,13 +36,23 @@ defmodule AxonPort.Router do
   defp pause(%Error{retry_after_ms: ms}, _number) when is_integer(ms), do: ms
   defp pause(_error, number), do: Backoff.delay(%Backoff{}, number)
 
-  @doc "Gives a request to a worker that takes it, by a function as `AxonPort.Relay.open/2`, whose answer this has."
+  @doc "Gives a request to a worker that takes it, by a function as `AxonPort.Worker.call/2`, whose answer this has."
   @spec open(AxonPort.server(), Request.t(), opener) :: {:ok, answer} | {:error, Error.t()}
         when opener: (Worker.server(), Request.t() -> {:ok, answer} | {:error, Error.t()}), answer: term
   def open(server, request, opener) do
     server = Server.here(server)
     placed(server, server |> known(request) |> timed(), opener)
   end
+
+  @doc """
+  Gives a request that `open/3` had opened to another worker. Those in `tried` have refused it before it began, the last
+  one with this error, which is the outcome where there is no other.
+  """
+  @spec reopen(AxonPort.server(), Request.t(), opener, [pid, ...], Error.t()) ::
+          {:ok, answer} | {:error, Error.t()}
+        when opener: (Worker.server(), Request.t() -> {:ok, answer} | {:error, Error.t()}), answer: term
+  def reopen(server, request, opener, tried, error),
+    do: elsewhere(Server.here(server), request, opener, tried, left(request), error)
 
   # From now on the caller's time runs, whatever the request waits for.
   defp timed(%Request{timeout: timeout} = request), do: %{request | until: now() + timeout}
@@ -54,16 +64,16 @@ defmodule AxonPort.Router do
   # Sends the request to one worker after the other, until one takes it. Each is told how much time is left.
   defp placed(server, request, send_to, tried, patience) do
     with {:ok, worker, request} <- pick(server, request, tried, patience),
-         {:error, error} <- send_to.(worker, %{request | timeout: left(request)}) do
-      if Error.refused?(error) and pooled?(server) do
-        tried = [worker | tried]
-        patience = if error.reason == :overloaded, do: 0, else: min(patience, left(request))
+         {:error, error} <- send_to.(worker, %{request | timeout: left(request)}),
+         do: elsewhere(server, request, send_to, [worker | tried], patience, error)
+  end
 
-        with {:error, %Error{}} <- placed(server, request, send_to, tried, patience),
-             do: {:error, error}
-      else
-        {:error, error}
-      end
+  defp elsewhere(server, request, send_to, tried, patience, error) do
+    if Error.refused?(error) and pooled?(server) do
+      patience = if error.reason == :overloaded, do: 0, else: min(patience, left(request))
+      with {:error, %Error{}} <- placed(server, request, send_to, tried, patience), do: {:error, error}
+    else
+      {:error, error}
     end
   end
 
