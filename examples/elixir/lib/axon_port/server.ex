@@ -6,14 +6,14 @@ defmodule AxonPort.Server do
   would be the end of everybody's runs. So a process is looked at before anything is sent to it.
   """
 
-  alias AxonPort.{Error, Worker}
+  alias AxonPort.{Error, Pool, Worker}
 
   # What another node may take to say what a process is.
   @look_ms 5_000
 
   @doc "Whether this can be a server, there or not: a worker, its name here or on a node, or the name of a pool or a cluster's."
   @spec server?(term) :: boolean
-  def server?(term), do: name?(term) and found(term) != :another
+  def server?(term), do: name?(term) and (Pool.exists?(here(term)) or found(term) != :another)
 
   defp name?(term) when is_pid(term) or is_atom(term), do: true
   defp name?({:global, _name}), do: true
