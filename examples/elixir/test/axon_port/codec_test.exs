@@ -20,6 +20,13 @@ defmodule AxonPort.CodecTest do
       end
     end
 
+    test "#{inspect(codec)} keeps nothing of a frame alive but what is kept of its value" do
+      {:ok, text} = Codec.encode(%{"id" => "short", "longer" => String.duplicate("b", 100)}, @codec)
+      frame = text <> String.duplicate(" ", 100_000)
+      {:ok, %{"id" => id, "longer" => longer} = value} = Codec.decode(frame, @codec)
+      for kept <- [id, longer | Map.keys(value)], do: assert(:binary.referenced_byte_size(kept) <= 200)
+    end
+
     test "#{inspect(codec)} never fails in another way, whatever the bytes" do
       for seed <- 1..300 do
         {:ok, text} = seed |> Random.json() |> Codec.encode(@codec)
