@@ -129,7 +129,8 @@ scene(worker_dies) ->
 
 %% Not by the supervisor's report of a crash, and not by its status.
 scene(keys_are_not_shown) ->
-    Agents = fun() -> [#{agent_id => poet, instructions => <<"sk-secret">>, model => #{script => [#{text => <<"a">>}]}}] end,
+    Poet = #{agent_id => poet, instructions => <<"sk-secret">>, model => #{script => [#{text => <<"a">>}]}},
+    Agents = fun() -> [Poet] end,
     Options = #{args => ["--log-level", "error"], env => fun() -> [{"KEY", "sk-secret"}] end, agents => Agents},
     Child = #{id => agents, start => {axon_worker, start_link, [agents, Options]}},
     {ok, Supervisor} = supervisor:start_link(?MODULE, [Child]),

@@ -3,7 +3,7 @@ defmodule AxonPort.Codec do
   JSON, by the first codec there is: `JSON` (Elixir 1.18), `:json` (OTP 27), `Jason`, `:jiffy`.
 
   All of them behave alike here, because terms are made plain before they are encoded (`AxonPort.Plain`). Null comes
-  back as `nil`, objects as maps with string keys, integers exactly, whatever their size. Texts are copies: who keeps one
+  back as `nil`, objects as maps with string keys, integers exactly, whatever their size. Texts are copies: who keeps a
   word of a frame does not keep the frame.
   """
 

@@ -1,7 +1,7 @@
 defmodule AxonPort.Event do
   @moduledoc """
-  A frame of the worker, looked at once: `AxonPort.Session` and whoever works for it rely on the shapes that are asked for
-  here. A worker that breaks them is no worker; types and fields that a later version may have are none of this.
+  A frame of the worker, looked at once: `AxonPort.Session`, and whoever works for it, relies on the shapes that are asked
+  for here. A worker that breaks them is no worker; types and fields of a later version are passed over.
   """
 
   alias AxonPort.Codec
@@ -42,7 +42,7 @@ defmodule AxonPort.Event do
   defp judged(frame, type) do
     case Enum.find(Map.get(@shapes, type, []), fn {field, shape} -> not has?(frame, field, shape) end) do
       nil -> {:ok, frame}
-      {field, _shape} -> {:error, "a #{type} with a broken #{field}"}
+      {field, _shape} -> {:error, "#{type} with a broken #{field}"}
     end
   end
 

@@ -6,7 +6,7 @@ defmodule AxonPort.Options do
   | --- | --- | --- |
   | `:command` | found | the program and its first arguments: `["/opt/venv/bin/axon-port"]` |
   | `:args` | `[]` | more arguments |
-  | `:env` | `[]` | `{name, value}` for the worker's environment; `nil` takes a variable away. Or a function that gives them, called at each start |
+  | `:env` | `[]` | `{name, value}` for the worker's environment; `nil` takes one away. Or a function that returns these |
   | `:cd` | the node's | its working directory |
   | `:stderr` | `:inherit` | `:log` sends the worker's stderr to the Logger, a line each |
   | `:log_level` | the worker's | what the worker logs: `:debug`, `:info`, `:warning`, `:error`, `:critical` |

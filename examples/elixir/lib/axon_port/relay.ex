@@ -3,8 +3,9 @@ defmodule AxonPort.Relay do
   The process between a worker and somebody who wants messages (`AxonPort.run/4`).
 
   It keeps one promise: one terminal message, `{:axon_port, ref, {:result, _}}` or `{:axon_port, ref, {:error, _}}`,
-  even where the process that owns the worker is killed, and where its own code is loaded anew. It ends with that message,
-  or with its owner, or with whoever opens it if that is before it was handed over: then nobody would know of its run.
+  even where the process that owns the worker is killed, and where its own code is loaded anew. It ends with that
+  message, or with its owner, or with whoever opens it if that is before it was handed over: then nobody would know of
+  its run.
 
   To the worker it is the owner of the run, so that the run is cancelled wherever it ends. A run that a worker refuses
   before it began it gives to another one.
@@ -41,7 +42,7 @@ defmodule AxonPort.Relay do
     {:ok, %{state | ref: request.ref, output: request.output, opener_monitor: monitor}}
   end
 
-  # Until then its opener hears from the worker's process itself. A refusal may have been quicker, and the run elsewhere.
+  # Until then its opener hears of the worker's death. A refusal may have been quicker, and the run be elsewhere by now.
   @impl true
   def handle_cast(:handed_over, state) do
     Process.demonitor(state.opener_monitor, [:flush])

@@ -53,8 +53,8 @@ defmodule AxonPort.Request do
     * `owner` - the process whose death cancels it
     * `agent` - whom to run, with the tools that its calls are answered by; `agent_id` is its name
     * `create` - the `create_agent` of `agent`, which goes ahead where the worker does not have it
-    * `timeout` - how long the caller waits, from when the owner takes it over, and `until` when that is over, by the clock
-      of the caller's node; `margin` - how much longer if the worker is to say itself that it took too long
+    * `timeout` - how long the caller waits, from when the owner takes it over, and `until` when that is over, by the
+      clock of the caller's node; `margin` - how much longer if the worker is to say itself that it took too long
     * `bounded` - whether the worker is told of `timeout`: not where it alone may know the agent's
     * `output` - the type that its result is cast by, if it has one
     * `needs` - the id of the `create_agent` that went out for it, if that is still open

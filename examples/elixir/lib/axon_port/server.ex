@@ -11,7 +11,7 @@ defmodule AxonPort.Server do
   # What another node may take to say what a process is.
   @look_ms 5_000
 
-  @doc "Whether this can be a server, there or not: a worker, its name here or on a node, or the name of a pool or a cluster's."
+  @doc "Whether this can be a server, there or not: a worker, its name here or on a node, the name of a pool or a cluster's."
   @spec server?(term) :: boolean
   def server?(term), do: name?(term) and (Pool.exists?(here(term)) or found(term) != :another)
 

@@ -6,8 +6,8 @@ defmodule AxonPort.Stream do
   taken it is given credit for as many more. So at most `:window` chunks are ever under way or in the consumer's
   mailbox, however slow it is; meanwhile the worker joins neighbouring pieces of text, and nothing is lost.
 
-  Each enumeration is a run of its own, which belongs to the process that began it: no other one can go on with it, for its
-  chunks come to that one. Halting one cancels its run.
+  Each enumeration is a run of its own, and belongs to the process that began it: its chunks come to that one, and no
+  other can go on with it. Halting one cancels its run.
   """
 
   alias AxonPort.{Chunk, Error, Result, Router, Run, Worker}

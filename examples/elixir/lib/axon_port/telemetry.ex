@@ -20,10 +20,10 @@ defmodule AxonPort.Telemetry do
 
   A worker starts when its process does; an orderly end is its `:stop`, any other its `:exception`.
 
-  Handlers that are attached here are called by this module alone. Where `:telemetry` is loaded as well, each event also goes
-  through it, to what is attached there: attach a handler in one of the two places. Either way handlers run in the process
-  that owns the worker, or that has outlived it, so they have to be quick; one that raises is detached, and an error is
-  logged.
+  Handlers that are attached here are called by this module alone. Where `:telemetry` is loaded as well, each event also
+  goes through it, to what is attached there: attach a handler in one of the two places. Either way handlers run in the
+  process that owns the worker, or that has outlived it, so they have to be quick; one that raises is detached, and an
+  error is logged.
   """
 
   alias AxonPort.Stacktrace

@@ -103,7 +103,7 @@ defmodule AxonPort.Worker do
   @spec credit(server, pos_integer, pos_integer) :: :ok
   def credit(worker, id, n), do: GenServer.cast(worker, {:credit, id, n})
 
-  @doc "Nobody wants the rest of this run, known by its id or its reference: it is cancelled, and no more is said about it."
+  @doc "Nobody wants the rest of this run, known by id or reference: it is cancelled, and nothing more is said about it."
   @spec leave(server, pos_integer | reference) :: :ok
   def leave(worker, run), do: GenServer.cast(worker, {:leave, run})
 

@@ -2,8 +2,8 @@ defmodule AxonPort.Worker.Client do
   @moduledoc """
   How callers ask the process that owns a worker: `AxonPort.Worker.call/2` and `AxonPort.Worker.open/3`.
 
-  The owner's timer bounds the wait. A caller waits a little longer than that and no more, for an owner that hangs has no
-  timer either.
+  The owner's timer bounds the wait. A caller waits a little longer than that and no more: an owner that hangs has no timer
+  either.
   """
 
   alias AxonPort.{Error, Request, Worker}
