@@ -71,6 +71,7 @@ def worker_scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.param("refused", id="a refused tool_result is logged, told, and not the end of its run"),
         pytest.param("refused_unread", id="a frame that the worker could not read is logged"),
         pytest.param("worker_dies", id="a caller is told that there is no worker any more"),
+        pytest.param("keys_are_not_shown", id="keys that functions give are in no report of a supervisor"),
         pytest.param("written_to_a_closed_port", id="a closed port is no error of what writes to it"),
     ],
 )

@@ -11,10 +11,13 @@
 -define(MAX_FRAME_BYTES, 64 bsl 20).
 
 %% Options: args, env (as of open_port/2), agents (a list of create_agent commands, without type and id), and grace_ms,
-%% how long runs have to finish when a supervisor stops us (5000).
+%% how long runs have to finish when a supervisor stops us (5000). A supervisor's reports show what its children are
+%% started with: where there are keys in env or agents, give a function instead, which is called in each life.
 start_link(Name, Options) ->
-    Agents = [command(Agent#{type => create_agent}) || Agent <- maps:get(agents, Options, [])],
-    gen_server:start_link({local, Name}, ?MODULE, Options#{agents => Agents}, []).
+    gen_server:start_link({local, Name}, ?MODULE, Options#{agents => created(maps:get(agents, Options, []))}, []).
+
+created(Function) when is_function(Function, 0) -> Function;
+created(Agents) -> [command(Agent#{type => create_agent}) || Agent <- Agents].
 
 %% The last frame of a command, and no other: {ok, Result} or {error, Error}. Streams want send/2, and so does a run
 %% whose tools are ours.
@@ -54,14 +57,18 @@ encode(Command) ->
 
 init(#{agents := Agents} = Options) ->
     process_flag(trap_exit, true),
+    Created = if is_function(Agents) -> created(Agents()); true -> Agents end,
     case os:find_executable("axon-port") of
         false ->
             {stop, axon_port_is_not_on_the_path};
         Program ->
-            Given = maps:with([args, env], Options),
+            Given = maps:map(fun(_, Option) -> given(Option) end, maps:with([args, env], Options)),
             Port = open_port({spawn_executable, Program}, [{packet, 4}, binary, exit_status | maps:to_list(Given)]),
-            {ok, #{port => Port, callers => #{}, grace_ms => maps:get(grace_ms, Options, 5000)}, {continue, Agents}}
+            {ok, #{port => Port, callers => #{}, grace_ms => maps:get(grace_ms, Options, 5000)}, {continue, Created}}
     end.
+
+given(Function) when is_function(Function, 0) -> Function();
+given(Option) -> Option.
 
 handle_continue(Agents, State) ->
     %% Commands take effect in their order: a run that is sent right behind finds its agent.

@@ -14,10 +14,10 @@ main([]) ->
     stopped(Supervisor).
 
 supervised() ->
-    Echo = #{agent_id => echo, model => #{script => [#{text => <<"here">>}]}},
+    Agents = fun() -> [#{agent_id => echo, model => #{script => [#{text => <<"here">>}]}}] end,
     Child = #{
         id => agents,
-        start => {axon_worker, start_link, [agents, #{args => ["--log-level", "warning"], agents => [Echo]}]},
+        start => {axon_worker, start_link, [agents, #{args => ["--log-level", "warning"], agents => Agents}]},
         shutdown => 10000
     },
     {ok, Supervisor} = supervisor:start_link(?MODULE, [Child]),

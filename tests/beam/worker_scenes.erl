@@ -1,7 +1,8 @@
 %% What examples/erlang/axon_worker.erl does when something goes wrong. One scene for each test: test_examples.py names
 %% it, the assertions are matches in here.
 -module(worker_scenes).
--export([main/1, log/2]).
+-behaviour(supervisor).
+-export([main/1, log/2, init/1]).
 
 -define(DEADLINE, 60000).
 
@@ -19,8 +20,13 @@ main([Name]) ->
 
 log(#{level := error, msg := {Format, Values}}, #{config := Scene}) when is_list(Format) ->
     Scene ! {logged, unicode:characters_to_binary(io_lib:format(Format, Values))};
+log(#{level := error, msg := {report, Report}}, #{config := Scene}) ->
+    Scene ! {reported, Report},
+    ok;
 log(_Other, _Config) ->
     ok.
+
+init(Children) -> {ok, {#{strategy => one_for_one, intensity => 2}, Children}}.
 
 %% Each has a run for an hour; one waits for it in ask/3, the other only for messages.
 scene(callers_die) ->
@@ -118,10 +124,32 @@ scene(worker_dies) ->
     Scene = self(),
     spawn_link(fun() -> Scene ! {asked, axon_worker:ask(agents, think(), infinity)} end),
     until(#{<<"inflight">> => 1}),
-    {links, Links} = process_info(Worker, links),
-    [{os_pid, Pid}] = [erlang:port_info(Port, os_pid) || Port <- Links, is_port(Port)],
-    os:cmd("kill -9 " ++ integer_to_list(Pid)),
+    os:cmd("kill -9 " ++ os_pid(Worker)),
     {error, {worker_gone, {exit_status, 137}}} = asked();
+
+%% Not by the supervisor's report of a crash, and not by its status.
+scene(keys_are_not_shown) ->
+    Poet = #{agent_id => poet, instructions => <<"sk-secret">>, model => #{script => [#{text => <<"a">>}]}},
+    Agents = fun() -> [Poet] end,
+    Options = #{args => ["--log-level", "error"], env => fun() -> [{"KEY", "sk-secret"}] end, agents => Agents},
+    Child = #{id => agents, start => {axon_worker, start_link, [agents, Options]}},
+    {ok, Supervisor} = supervisor:start_link(?MODULE, [Child]),
+    [begin
+        {ok, #{<<"result">> := <<"a">>}} = axon_worker:ask(agents, run(poet), ?DEADLINE),
+        Worker = whereis(agents),
+        Pid = os_pid(Worker),
+        {ok, Environment} = file:read_file("/proc/" ++ Pid ++ "/environ"),
+        {match, _} = re:run(Environment, "KEY=sk-secret"),
+        nomatch = re:run(io_lib:format("~p", [sys:get_status(Supervisor)]), "secret"),
+        Monitor = monitor(process, Worker),
+        os:cmd("kill -9 " ++ Pid),
+        receive {'DOWN', Monitor, process, Worker, _} -> ok after ?DEADLINE -> error(alive) end,
+        #{report := Told} = reported({supervisor, child_terminated}),
+        nomatch = re:run(io_lib:format("~p", [Told]), "secret"),
+        until_other(Worker)
+     end || _Life <- [first, second]],
+    exit(Supervisor, shutdown),
+    receive {'EXIT', Supervisor, shutdown} -> ok after ?DEADLINE -> error(still_there) end;
 
 %% What was sent to a port that has closed, before the owner has heard of it, does not change what he ends with.
 scene(written_to_a_closed_port) ->
@@ -197,6 +225,18 @@ until_closed(Port) ->
         _Open -> erlang:yield(), until_closed(Port)
     end.
 
+%% The supervisor has started another one.
+until_other(Worker) ->
+    case whereis(agents) of
+        Other when is_pid(Other), Other =/= Worker -> ok;
+        _NotYet -> erlang:yield(), until_other(Worker)
+    end.
+
+os_pid(Worker) ->
+    {links, Links} = process_info(Worker, links),
+    [{os_pid, Pid}] = [erlang:port_info(Port, os_pid) || Port <- Links, is_port(Port)],
+    integer_to_list(Pid).
+
 open_commands() ->
     #{callers := Callers} = sys:get_state(agents),
     maps:keys(Callers).
@@ -204,3 +244,6 @@ open_commands() ->
 asked() -> receive {asked, Answer} -> Answer after ?DEADLINE -> error(no_answer) end.
 
 logged() -> receive {logged, Text} -> Text after ?DEADLINE -> error(nothing_logged) end.
+
+reported(Label) ->
+    receive {reported, #{label := Label} = Report} -> Report after ?DEADLINE -> error(nothing_reported) end.

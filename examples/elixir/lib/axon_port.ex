@@ -11,7 +11,8 @@ defmodule AxonPort do
 
   A `t:server/0` is the name of an `AxonPort.Supervisor`: its pool chooses a worker for each run. It can also be
   `{:cluster, name}`, the supervisors of that name on all connected nodes (see `AxonPort.Cluster`), or one worker, by
-  its pid or its name.
+  its pid or its name. A process that is no worker raises `ArgumentError` and is left alone; a pool of another node is
+  found by its cluster.
 
   ## Agents
 
@@ -47,7 +48,7 @@ defmodule AxonPort do
     * `:timeout` - in milliseconds, the agent's by default, else ten minutes. The worker ends the run then, with reason
       `:timeout` and the messages so far; if it does not, this side does two seconds later, with `:owner_timeout`, and
       cancels the run. It is the caller's limit as well: the wait for a worker, all attempts and the waits between them
-      are within it
+      are within it, and each worker is told what is left
     * `:history` - the messages of earlier results, joined
     * `:messages` - which come back: `:new` (the default), `:all`, `:none`
     * `:deps` - what templates and tools are given
@@ -85,7 +86,7 @@ defmodule AxonPort do
     is_boolean(streams?) or raise ArgumentError, ":stream of a run cannot be #{inspect(streams?)}"
 
     with {:ok, request} <- Run.request(if(streams?, do: :stream, else: :run), agent, prompt, options),
-         {:ok, %{ref: ref}} <- Router.open(server, request, &Relay.open/2),
+         {:ok, %{ref: ref}} <- Router.open(server, request, &Relay.open(server, &1, &2)),
          do: {:ok, ref}
   end
 
@@ -95,7 +96,8 @@ defmodule AxonPort do
       for %AxonPort.Chunk{kind: :text, data: piece} <- AxonPort.run_stream(server, agent, "Tell me"), do: IO.write(piece)
 
   Nothing begins before the stream is enumerated. A slow consumer holds the worker up, not its own mailbox
-  (`AxonPort.Stream`); halting the stream cancels the run. Raises `AxonPort.Error` in the enumeration.
+  (`AxonPort.Stream`); halting the stream cancels the run. Raises `AxonPort.Error` in the enumeration, which is one
+  process's own.
 
   Options are those of `run_sync/4` except `:attempts`, and
 
@@ -114,7 +116,7 @@ defmodule AxonPort do
 
   @doc """
   Cancels a run by its reference. True where it was still under way: its error is `:cancelled`, with the messages to go
-  on from.
+  on from. False where it has ended, and where it is at no worker: between one that has refused it and the next one.
   """
   @spec cancel(server, reference) :: {:ok, boolean} | {:error, Error.t()}
   def cancel(server, ref) when is_reference(ref), do: target(server, ref, "cancel", "cancelled", %{})

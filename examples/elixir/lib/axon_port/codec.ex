@@ -3,7 +3,8 @@ defmodule AxonPort.Codec do
   JSON, by the first codec there is: `JSON` (Elixir 1.18), `:json` (OTP 27), `Jason`, `:jiffy`.
 
   All of them behave alike here, because terms are made plain before they are encoded (`AxonPort.Plain`). Null comes
-  back as `nil`, objects as maps with string keys, integers exactly, whatever their size.
+  back as `nil`, objects as maps with string keys, integers exactly, whatever their size. Texts are copies: who keeps a
+  word of a frame does not keep the frame.
   """
 
   alias AxonPort.{Error, Plain}
@@ -98,12 +99,13 @@ defmodule AxonPort.Codec do
   defp write_json(nil, _encoder), do: "null"
   defp write_json(value, encoder), do: :json.encode_value(value, encoder)
 
-  defp read(JSON, text), do: JSON.decode!(text)
-  defp read(Jason, text), do: Jason.decode!(text)
-  defp read(:jiffy, text), do: :jiffy.decode(text, [:return_maps, :use_nil])
+  defp read(JSON, text), do: text |> JSON.decode(:ok, string: &:binary.copy/1) |> whole()
+  defp read(Jason, text), do: Jason.decode!(text, strings: :copy)
+  defp read(:jiffy, text), do: :jiffy.decode(text, [:return_maps, :use_nil, :copy_strings])
 
-  defp read(:json, text) do
-    {value, :ok, rest} = :json.decode(text, :ok, %{null: nil})
-    if String.trim(rest) == "", do: value, else: throw(:trailing_data)
-  end
+  defp read(:json, text),
+    do: text |> :json.decode(:ok, %{null: nil, string: &:binary.copy/1}) |> whole()
+
+  defp whole({value, :ok, rest}), do: if(String.trim(rest) == "", do: value, else: throw(:trailing_data))
+  defp whole({:error, reason}), do: throw(reason)
 end

@@ -1,10 +1,10 @@
 defmodule AxonPort.Command do
   @moduledoc """
-  A command, encoded except for its id.
+  A command, encoded except for its id and its limit.
 
   The caller's process encodes, so that a long history costs its caller the time and not the worker's owner, which
-  would hold up everybody else; what travels to the owner is one binary that is not copied. The owner puts the id in
-  front.
+  would hold up everybody else; what travels to the owner is one binary that is not copied. The owner puts in front what
+  is known only when it is sent: the id, and how much of the caller's time is left.
   """
 
   alias AxonPort.{Codec, Error}
@@ -16,9 +16,6 @@ defmodule AxonPort.Command do
 
   @typedoc "`body` is the JSON of the command without its opening brace."
   @type t :: %__MODULE__{type: String.t(), body: binary}
-
-  # {"id":-9223372036854775808,
-  @id_bytes 27
 
   # Levels below the frame's own object, that of the innermost value included, and arrays, objects and keys that a worker
   # reads (JSON-DEPTH, JSON-ITEMS). Of a frame beyond that it cannot say whose it was: its caller would wait in vain.
@@ -57,13 +54,16 @@ defmodule AxonPort.Command do
     end
   end
 
-  @doc "The frame of the command with this id."
-  @spec frame(t, integer) :: iodata
-  def frame(%__MODULE__{body: body}, id), do: ["{\"id\":", Integer.to_string(id), ",", body]
+  @doc "The frame of the command with this id, and with a limit in milliseconds if it has one."
+  @spec frame(t, integer, pos_integer | nil) :: iodata
+  def frame(%__MODULE__{body: body}, id, limit_ms \\ nil), do: [head(id, limit_ms), body]
 
-  @doc "The length of the frame in bytes, at most."
-  @spec size(t) :: pos_integer
-  def size(%__MODULE__{body: body}), do: @id_bytes + byte_size(body)
+  defp head(id, nil), do: ["{\"id\":", Integer.to_string(id), ","]
+  defp head(id, ms), do: [head(id, nil), "\"timeout_ms\":", Integer.to_string(ms), ","]
+
+  @doc "The length of the frame in bytes, at most: ids differ in length."
+  @spec size(t, pos_integer | nil) :: pos_integer
+  def size(command, limit_ms \\ nil), do: command |> frame(-(2 ** 63), limit_ms) |> IO.iodata_length()
 
   # The frame's id is one more key.
   defp readable(plain) do

@@ -97,12 +97,17 @@ defmodule AxonPort.Conversation do
   @doc """
   Starts a conversation beside the workers of an `AxonPort.Supervisor`, which are its `:server`.
 
-  One that crashes is not begun again by itself: start it anew with what it had saved. Raises as `start_link/1` does.
+  One that crashes is not begun again by itself: start it anew with what it had saved. Raises as `start_link/1` does. Where
+  there is no such supervisor the error is `:not_ready`.
   """
   @spec start(atom, keyword) :: DynamicSupervisor.on_start_child()
   def start(name, options) do
+    is_atom(name) or raise ArgumentError, "#{inspect(name)} is no name of a supervisor"
     child = child_spec([server: name] ++ options)
     DynamicSupervisor.start_child(AxonPort.Supervisor.conversations(name), %{child | restart: :temporary})
+  catch
+    :exit, {_gone, {GenServer, :call, _arguments}} ->
+      {:error, Error.new(:not_ready, "there is no #{inspect(name)}")}
   end
 
   @doc false

@@ -135,12 +135,16 @@ defmodule AxonPort.Error do
       message: frame["message"] || type,
       retryable: frame["retryable"] == true,
       details: frame["details"],
-      retry_after_ms: frame["retry_after_ms"],
+      retry_after_ms: wait(frame["retry_after_ms"]),
       usage: frame["usage"],
       messages: frame["messages"],
       agent_id: frame["agent_id"]
     }
   end
+
+  # What a provider has said of it may be anything.
+  defp wait(ms) when is_integer(ms), do: max(ms, 0)
+  defp wait(_none), do: nil
 
   @doc "Whether the same command may succeed later."
   @spec retryable?(t) :: boolean

@@ -6,7 +6,7 @@ defmodule AxonPort.Options do
   | --- | --- | --- |
   | `:command` | found | the program and its first arguments: `["/opt/venv/bin/axon-port"]` |
   | `:args` | `[]` | more arguments |
-  | `:env` | `[]` | `{name, value}` for the worker's environment; `nil` takes a variable away |
+  | `:env` | `[]` | `{name, value}` for the worker's environment; `nil` takes one away. Or a function that returns these |
   | `:cd` | the node's | its working directory |
   | `:stderr` | `:inherit` | `:log` sends the worker's stderr to the Logger, a line each |
   | `:log_level` | the worker's | what the worker logs: `:debug`, `:info`, `:warning`, `:error`, `:critical` |
@@ -21,10 +21,14 @@ defmodule AxonPort.Options do
   Without `:command` the worker is `$AXON_PORT_PYTHON -m axon_port` if that variable is set, else `axon-port` of the
   `PATH`, else `python3 -m axon_port`.
 
-  Options that are inspected do not show the environment: it may hold keys. Nor does an error about it.
+  Options that are inspected do not show the environment: it may hold keys. Nor does an error about it, or about what
+  else a program is started with. Who formats a supervisor's status with `~p` of Erlang sees a list all the same, and of
+  a function nothing.
   """
 
   import AxonPort.Milliseconds, only: [is_milliseconds: 1]
+
+  alias AxonPort.Stacktrace
 
   @levels [:debug, :info, :warning, :error, :critical]
 
@@ -57,7 +61,7 @@ defmodule AxonPort.Options do
   @type t :: %__MODULE__{
           command: [String.t(), ...] | nil,
           args: [String.t()],
-          env: [{String.t(), String.t() | nil}],
+          env: env | (() -> env),
           cd: Path.t() | nil,
           stderr: :inherit | :log,
           log_level: Logger.level() | nil,
@@ -75,11 +79,14 @@ defmodule AxonPort.Options do
           load: :atomics.atomics_ref() | nil
         }
 
+  @type env :: [{String.t(), String.t() | nil}]
+
   @doc "The options, checked. Raises `ArgumentError`, which names the one that is wrong."
   @spec new(keyword | t) :: t
   def new(%__MODULE__{} = options), do: options
 
-  def new(options) when is_list(options) do
+  def new(options) do
+    Keyword.keyword?(options) or raise ArgumentError, "the options of a worker have to be a keyword list"
     known = Map.keys(%__MODULE__{}) -- [:__struct__]
 
     for {key, value} <- options, value != nil do
@@ -90,25 +97,52 @@ defmodule AxonPort.Options do
     struct!(__MODULE__, for({key, value} <- options, value != nil, do: {key, value}))
   end
 
-  defp wrong(:env, _value), do: ":env has to be a list of {name, value}: two texts, or nil for a value"
+  # What may hold a key is not shown.
+  defp wrong(:env, _value) do
+    ":env has to be a list of {name, value}, or a function that gives one: texts without NUL, names that are not empty " <>
+      "and have no =, or nil for a value"
+  end
+
+  defp wrong(key, _value) when key in [:command, :args],
+    do: "#{inspect(key)} has to be a list of texts, which have no NUL"
+
   defp wrong(key, value), do: "#{inspect(key)} cannot be #{inspect(value)}"
 
-  defp valid?(:command, value), do: value != [] and strings?(value)
-  defp valid?(key, value) when key in [:args, :allow_import, :allow_capability], do: strings?(value)
-  defp valid?(:env, value), do: is_list(value) and Enum.all?(value, &variable?/1)
-  defp valid?(:cd, value), do: is_binary(value)
+  defp valid?(:command, value), do: value != [] and texts?(value)
+  defp valid?(key, value) when key in [:args, :allow_import, :allow_capability], do: texts?(value)
+  defp valid?(:env, value), do: is_function(value, 0) or env?(value)
+  defp valid?(:cd, value), do: text?(value)
   defp valid?(:stderr, value), do: value in [:inherit, :log]
   defp valid?(:log_level, value), do: value in @levels
   defp valid?(:grace, value), do: value == 0 or is_milliseconds(value)
   defp valid?(:ready_timeout, value), do: is_milliseconds(value)
-  defp valid?(key, _value) when key in [:task_supervisor, :name, :load], do: true
+  defp valid?(:name, value), do: is_atom(value) or match?({:global, _}, value) or match?({:via, _, _}, value)
+  defp valid?(:task_supervisor, value), do: is_pid(value) or is_atom(value) or is_tuple(value)
+  defp valid?(:load, value), do: is_reference(value)
   defp valid?(:guard, value), do: is_pid(value)
   defp valid?(_number, value), do: is_integer(value) and value > 0
 
-  defp strings?(value), do: is_list(value) and Enum.all?(value, &is_binary/1)
+  defp texts?(value), do: is_list(value) and Enum.all?(value, &text?/1)
 
-  defp variable?({name, value}), do: is_binary(name) and (is_nil(value) or is_binary(value))
+  # What the operating system takes: anything else would fail in the port, whose error shows it.
+  defp text?(value), do: is_binary(value) and String.valid?(value) and not String.contains?(value, <<0>>)
+
+  defp env?(value), do: is_list(value) and Enum.all?(value, &variable?/1)
+
+  defp variable?({name, value}) do
+    text?(name) and name != "" and not String.contains?(name, "=") and (is_nil(value) or text?(value))
+  end
+
   defp variable?(_other), do: false
+
+  @doc "The environment of a worker that is started now. Raises `ArgumentError`, which shows none of it."
+  @spec env(t) :: env
+  def env(%__MODULE__{env: env}) when is_list(env), do: env
+
+  def env(%__MODULE__{env: function}) do
+    env = Stacktrace.call(function)
+    if env?(env), do: env, else: raise(ArgumentError, wrong(:env, env))
+  end
 
   @doc "The program and all its arguments."
   @spec command_line(t) :: {:ok, Path.t(), [String.t()]} | {:error, AxonPort.Error.t()}

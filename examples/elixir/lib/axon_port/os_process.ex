@@ -35,7 +35,7 @@ defmodule AxonPort.OSProcess do
       :hide,
       packet: 4,
       args: arguments,
-      env: Enum.map(options.env, &variable/1),
+      env: options |> Options.env() |> Enum.map(&variable/1),
       busy_limits_port: :disabled,
       busy_limits_msgq: :disabled
     ] ++

@@ -216,6 +216,11 @@ defmodule AxonPort.Pool do
 
   def handle_call({:leave, worker}, _from, state), do: {:reply, :ok, take_out(state, worker)}
 
+  # A request of somebody who takes us for a worker: he is told so, and we live on.
+  def handle_call(_request, _from, state) do
+    {:reply, {:error, Error.new(:not_ready, "#{inspect(state.name)} is a pool: use its name")}, state}
+  end
+
   @impl true
   def handle_info({:DOWN, _monitor, :process, worker, _reason}, state),
     do: {:noreply, take_out(state, worker)}
@@ -225,6 +230,8 @@ defmodule AxonPort.Pool do
     if from, do: GenServer.reply(from, :not_ready)
     {:noreply, %{state | waiting: waiting}}
   end
+
+  def handle_info(_stray, state), do: {:noreply, state}
 
   defp wait(state, from, ms) do
     timer = :erlang.start_timer(ms, self(), :not_ready)

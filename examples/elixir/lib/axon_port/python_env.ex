@@ -138,7 +138,10 @@ defmodule AxonPort.PythonEnv do
   end
 
   defp run(context, program, arguments, input \\ []) do
-    Program.run(program, arguments, input, context.timeout, env: context.options.env, cd: context.options.cd)
+    Program.run(program, arguments, input, context.timeout,
+      env: Options.env(context.options),
+      cd: context.options.cd
+    )
   end
 
   defp frame(command) do

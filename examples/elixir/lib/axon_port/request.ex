@@ -26,9 +26,11 @@ defmodule AxonPort.Request do
     :watch,
     :needs,
     :replaces,
+    :until,
     sink: :none,
     timeout: :infinity,
     margin: 0,
+    bounded: false,
     state: :open,
     calls: %{},
     counted: false
@@ -51,7 +53,9 @@ defmodule AxonPort.Request do
     * `owner` - the process whose death cancels it
     * `agent` - whom to run, with the tools that its calls are answered by; `agent_id` is its name
     * `create` - the `create_agent` of `agent`, which goes ahead where the worker does not have it
-    * `timeout` - how long the caller waits, `margin` how much longer if the worker is to say itself that it took too long
+    * `timeout` - how long the caller waits, from when the owner takes it over, and `until` when that is over, by the
+      clock of the caller's node; `margin` - how much longer if the worker is to say itself that it took too long
+    * `bounded` - whether the worker is told of `timeout`: not where it alone may know the agent's
     * `output` - the type that its result is cast by, if it has one
     * `needs` - the id of the `create_agent` that went out for it, if that is still open
     * `replaces` - what the session remembered under the agent's name before this `create_agent`
@@ -77,7 +81,9 @@ defmodule AxonPort.Request do
           replaces: {agent :: term, created_by :: pos_integer} | nil,
           sink: sink,
           timeout: timeout,
+          until: integer | nil,
           margin: non_neg_integer,
+          bounded: boolean,
           state: :open | :abandoned,
           calls: %{String.t() => :tool | :approval},
           counted: boolean
@@ -88,6 +94,11 @@ defmodule AxonPort.Request do
   def new(kind, %Command{} = command, fields \\ []) do
     struct!(%__MODULE__{kind: kind, command: command}, fields)
   end
+
+  @doc "The limit that the worker is told, if it is told of one. What has no time left has the shortest there is."
+  @spec limit_ms(t) :: pos_integer | nil
+  def limit_ms(%__MODULE__{bounded: true, timeout: timeout}), do: max(timeout, 1)
+  def limit_ms(%__MODULE__{bounded: false}), do: nil
 
   @doc "Whether it is a run: something with tool calls, which can be cancelled."
   @spec run?(t) :: boolean

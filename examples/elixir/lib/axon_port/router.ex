@@ -6,15 +6,7 @@ defmodule AxonPort.Router do
   that failed on the way is tried again only as often as its caller says.
   """
 
-  alias AxonPort.{Backoff, Cluster, Error, Pool, Request, Worker}
-
-  @doc "Whether this can be a server, there or not: a process, its name here or on a node, or a cluster's pools."
-  @spec server?(term) :: boolean
-  def server?(term) when is_pid(term) or is_atom(term), do: true
-  def server?({:global, _name}), do: true
-  def server?({name, node}) when is_atom(name) and is_atom(node), do: true
-  def server?({:via, module, _name}) when is_atom(module), do: true
-  def server?(_other), do: false
+  alias AxonPort.{Backoff, Cluster, Error, Pool, Request, Run, Server, Worker}
 
   @doc """
   Sends a request and waits for its outcome, in up to `attempts` attempts. None begins when the time of the request is
@@ -22,16 +14,17 @@ defmodule AxonPort.Router do
   """
   @spec call(AxonPort.server(), Request.t(), pos_integer) :: {:ok, term} | {:error, Error.t()}
   def call(server, request, attempts) do
-    attempt(server, known(server, request), until(request), 1, attempts)
+    server = Server.here(server)
+    attempt(server, server |> known(request) |> timed(), 1, attempts)
   end
 
-  defp attempt(server, request, until, number, attempts) do
-    with {:error, error} <- placed(server, request, until, &Worker.call/2) do
+  defp attempt(server, request, number, attempts) do
+    with {:error, error} <- placed(server, request, &Worker.call/2) do
       pause = pause(error, number)
 
-      if number < attempts and Error.retryable?(error) and pause < left(until) do
+      if number < attempts and Error.retryable?(error) and pause < left(request) do
         Process.sleep(pause)
-        attempt(server, request, until, number + 1, attempts)
+        attempt(server, request, number + 1, attempts)
       else
         {:error, error}
       end
@@ -43,29 +36,44 @@ defmodule AxonPort.Router do
   defp pause(%Error{retry_after_ms: ms}, _number) when is_integer(ms), do: ms
   defp pause(_error, number), do: Backoff.delay(%Backoff{}, number)
 
-  @doc "Gives a request to a worker that takes it, by a function as `AxonPort.Relay.open/2`, whose answer this has."
+  @doc "Gives a request to a worker that takes it, by a function as `AxonPort.Worker.call/2`, whose answer this has."
   @spec open(AxonPort.server(), Request.t(), opener) :: {:ok, answer} | {:error, Error.t()}
         when opener: (Worker.server(), Request.t() -> {:ok, answer} | {:error, Error.t()}), answer: term
-  def open(server, request, opener), do: placed(server, known(server, request), until(request), opener)
+  def open(server, request, opener) do
+    server = Server.here(server)
+    placed(server, server |> known(request) |> timed(), opener)
+  end
 
-  defp until(%Request{timeout: timeout}), do: System.monotonic_time(:millisecond) + timeout
-  defp left(until), do: max(until - System.monotonic_time(:millisecond), 0)
+  @doc """
+  Gives a request that `open/3` had opened to another worker. Those in `tried` have refused it before it began, the last
+  one with this error, which is the outcome where there is no other.
+  """
+  @spec reopen(AxonPort.server(), Request.t(), opener, [pid, ...], Error.t()) ::
+          {:ok, answer} | {:error, Error.t()}
+        when opener: (Worker.server(), Request.t() -> {:ok, answer} | {:error, Error.t()}), answer: term
+  def reopen(server, request, opener, tried, error),
+    do: elsewhere(Server.here(server), request, opener, tried, left(request), error)
 
-  defp placed(server, request, until, send_to), do: placed(server, request, until, send_to, [], left(until))
+  # From now on the caller's time runs, whatever the request waits for.
+  defp timed(%Request{timeout: timeout} = request), do: %{request | until: now() + timeout}
+  defp left(%Request{until: until}), do: max(until - now(), 0)
+  defp now, do: System.monotonic_time(:millisecond)
 
-  # Sends the request to one worker after the other, until one takes it.
-  defp placed(server, request, until, send_to, tried, patience) do
+  defp placed(server, request, send_to), do: placed(server, request, send_to, [], left(request))
+
+  # Sends the request to one worker after the other, until one takes it. Each is told how much time is left.
+  defp placed(server, request, send_to, tried, patience) do
     with {:ok, worker, request} <- pick(server, request, tried, patience),
-         {:error, error} <- send_to.(worker, %{request | timeout: left(until)}) do
-      if Error.refused?(error) and pooled?(server) do
-        tried = [worker | tried]
-        patience = if error.reason == :overloaded, do: 0, else: min(patience, left(until))
+         {:error, error} <- send_to.(worker, %{request | timeout: left(request)}),
+         do: elsewhere(server, request, send_to, [worker | tried], patience, error)
+  end
 
-        with {:error, %Error{}} <- placed(server, request, until, send_to, tried, patience),
-             do: {:error, error}
-      else
-        {:error, error}
-      end
+  defp elsewhere(server, request, send_to, tried, patience, error) do
+    if Error.refused?(error) and pooled?(server) do
+      patience = if error.reason == :overloaded, do: 0, else: min(patience, left(request))
+      with {:error, %Error{}} <- placed(server, request, send_to, tried, patience), do: {:error, error}
+    else
+      {:error, error}
     end
   end
 
@@ -84,14 +92,7 @@ defmodule AxonPort.Router do
   defp counted({:error, error}, _request), do: {:error, error}
 
   defp single(server, request) do
-    case GenServer.whereis(named(server)) do
-      nil -> {:error, Error.new(:not_ready, "there is no #{inspect(server)}")}
-      worker -> {:ok, worker, request}
-    end
-  end
-
-  defp named(term) do
-    if server?(term), do: term, else: raise(ArgumentError, "#{inspect(term)} is no server: see AxonPort")
+    with {:ok, worker} <- Server.worker(server), do: {:ok, worker, request}
   end
 
   defp pooled?({:cluster, _name}), do: true
@@ -102,12 +103,18 @@ defmodule AxonPort.Router do
 
   defp known(server, %Request{agent: nil, agent_id: agent_id} = request) when agent_id != nil do
     case Pool.exists?(server) && Pool.agent(server, agent_id) do
-      {agent, create} -> %{request | agent: agent, create: create}
+      {agent, create} -> of_agent(%{request | agent: agent, create: create})
       _unknown -> request
     end
   end
 
   defp known(_server, request), do: request
+
+  # Whoever has given no limit himself has the agent's, which is known only now.
+  defp of_agent(%Request{kind: kind, bounded: false, agent: agent} = request) when kind in [:run, :stream],
+    do: %{request | timeout: Run.limit_ms(agent), bounded: true}
+
+  defp of_agent(request), do: request
 
   @doc "The workers of a server that are ready, on all nodes."
   @spec workers(AxonPort.server()) :: [Worker.server()]
@@ -116,9 +123,19 @@ defmodule AxonPort.Router do
   end
 
   def workers(server) do
+    server = Server.here(server)
+
     if Pool.exists?(server),
       do: for(%{worker: worker} <- Pool.workers(server), do: worker),
-      else: [named(server)]
+      else: [worker(server)]
+  end
+
+  # Whoever asks one that is not there is told so.
+  defp worker(server) do
+    case Server.worker(server) do
+      {:ok, worker} -> worker
+      {:error, _not_there} -> server
+    end
   end
 
   @doc "Creates an agent: the pool remembers it, one worker says whether it can be."
@@ -157,5 +174,9 @@ defmodule AxonPort.Router do
   end
 
   defp local({:cluster, name}), do: local(name)
-  defp local(server), do: if(Pool.exists?(server), do: server)
+
+  defp local(server) do
+    server = Server.here(server)
+    if Pool.exists?(server), do: server
+  end
 end

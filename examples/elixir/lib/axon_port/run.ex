@@ -17,7 +17,6 @@ defmodule AxonPort.Run do
     model_settings: "model_settings",
     usage_limits: "usage_limits",
     output: "output_schema",
-    timeout: "timeout_ms",
     idle_timeout: "idle_timeout_ms",
     retry: "retry",
     metadata: "metadata",
@@ -30,6 +29,8 @@ defmodule AxonPort.Run do
   @objects [:deps, :model_settings, :usage_limits, :retry, :metadata]
   @streamed [:events, :credit]
   @limits [:timeout, :idle_timeout]
+  # Of this side: the timeout goes into the frame when that is sent.
+  @ours [:timeout]
 
   # A run may take a second to unwind and its terminal frame another to come: sooner the worker's own answer, which has
   # messages and usage, would be missed.
@@ -60,11 +61,16 @@ defmodule AxonPort.Run do
          ref: options[:ref] || make_ref(),
          owner: options[:owner] || self(),
          deps: options[:deps],
-         timeout: options[:timeout] || (agent && agent.timeout) || @longest_ms,
+         timeout: options[:timeout] || limit_ms(agent),
+         bounded: options[:timeout] != nil or agent != nil,
          margin: @margin_ms
        )}
     end
   end
+
+  @doc "How long a run of this agent may take if its caller gives no limit, in milliseconds."
+  @spec limit_ms(Agent.t() | nil) :: pos_integer
+  def limit_ms(agent), do: (agent && agent.timeout) || @longest_ms
 
   @doc """
   The `create_agent` of an agent, in place of one of its name; of one that is known by name only, none.
@@ -99,6 +105,7 @@ defmodule AxonPort.Run do
   defp known!(kind, {limit, ms}) when limit in @limits and ms != nil and not is_milliseconds(ms),
     do: raise(ArgumentError, "#{inspect(limit)} of a #{kind} cannot be #{inspect(ms)}: it is in milliseconds")
 
+  defp known!(_kind, {ours, _value}) when ours in @ours, do: :ok
   defp known!(_kind, {:owner, owner}) when is_pid(owner) or is_nil(owner), do: :ok
   defp known!(_kind, {:ref, ref}) when is_reference(ref) or is_nil(ref), do: :ok
   defp known!(:stream, {key, _value}) when key in @streamed, do: :ok

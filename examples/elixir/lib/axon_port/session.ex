@@ -29,7 +29,7 @@ defmodule AxonPort.Session do
   definition is refused, the runs behind it are settled with that error.
   """
 
-  alias AxonPort.{Chunk, Codec, Command, Error, Request, Result}
+  alias AxonPort.{Chunk, Command, Error, Event, Request, Result}
 
   @protocol 1
   @default_frame_bytes 64 * 1024 * 1024
@@ -101,14 +101,14 @@ defmodule AxonPort.Session do
   def open(session, request), do: start(session, request)
 
   defp start(session, request) do
-    case fits(session, request.command) do
+    case fits(session, request.command, Request.limit_ms(request)) do
       :ok -> prepare(session, request)
       {:error, error} -> refuse(session, request, error)
     end
   end
 
-  defp fits(%{max_frame_bytes: longest}, command) do
-    if Command.size(command) <= longest,
+  defp fits(%{max_frame_bytes: longest}, command, limit_ms \\ nil) do
+    if Command.size(command, limit_ms) <= longest,
       do: :ok,
       else: {:error, Error.new(:frame_too_large, "at most #{longest} bytes")}
   end
@@ -162,7 +162,7 @@ defmodule AxonPort.Session do
   end
 
   defp send_request(session, request) do
-    {put(session, request), [{:send, Command.frame(request.command, request.id)}]}
+    {put(session, request), [{:send, Command.frame(request.command, request.id, Request.limit_ms(request))}]}
   end
 
   defp forget(session, name), do: %{session | agents: Map.delete(session.agents, name)}
@@ -253,32 +253,20 @@ defmodule AxonPort.Session do
   @doc "What a frame from the worker means."
   @spec receive_frame(t, binary) :: step
   def receive_frame(session, payload) do
-    case Codec.decode(payload) do
-      {:ok, %{"type" => type} = frame} when is_binary(type) -> heard(type, frame, session)
-      {:ok, _other} -> {session, [fault("a frame that is no event")]}
-      {:error, error} -> {session, [fault(error.message)]}
+    case Event.read(payload) do
+      {:ok, %{"type" => type} = frame} -> heard(type, frame, session)
+      {:error, why} -> {session, [fault(why)]}
     end
   end
 
   defp fault(text), do: {:fault, Error.new(:protocol_violation, text)}
 
-  @events [
-    "ready",
-    "result",
-    "error",
-    "chunk",
-    "tool_call",
-    "tool_cancel",
-    "approval_request",
-    "log",
-    "goodbye"
-  ]
-
-  defp heard("result", %{"id" => id, "result" => _} = frame, session), do: terminal(session, id, frame)
+  # The shape of each has been looked at.
+  defp heard("result", %{"id" => id} = frame, session), do: terminal(session, id, frame)
   defp heard("error", %{"id" => nil} = frame, session), do: complaint(session, frame)
-  defp heard("error", %{"id" => id, "error_type" => _} = frame, session), do: terminal(session, id, frame)
+  defp heard("error", %{"id" => id} = frame, session), do: terminal(session, id, frame)
 
-  defp heard("chunk", %{"id" => id, "kind" => _, "data" => _, "seq" => _, "step" => _} = frame, session) do
+  defp heard("chunk", %{"id" => id} = frame, session) do
     with %{^id => %Request{state: :open} = request} <- session.requests,
          {:ok, chunk} <- Chunk.from_frame(frame) do
       {session, [{:chunk, request, chunk}]}
@@ -287,11 +275,8 @@ defmodule AxonPort.Session do
     end
   end
 
-  defp heard("tool_call", %{"id" => _, "call_id" => _} = frame, session), do: called(session, :tool, frame)
-
-  defp heard("approval_request", %{"id" => _, "call_id" => _} = frame, session) do
-    called(session, :approval, frame)
-  end
+  defp heard("tool_call", frame, session), do: called(session, :tool, frame)
+  defp heard("approval_request", frame, session), do: called(session, :approval, frame)
 
   defp heard("tool_cancel", %{"id" => id, "call_id" => call_id}, session) do
     case session.requests do
@@ -316,19 +301,27 @@ defmodule AxonPort.Session do
   end
 
   defp heard("goodbye", frame, session), do: {session, [{:goodbye, frame["reason"]}]}
-  defp heard(type, _frame, session) when type in @events, do: {session, [fault("a broken #{type}")]}
   defp heard(type, _frame, session), do: {session, [{:note, :debug, "the worker sent #{inspect(type)}"}]}
 
   defp called(session, kind, %{"id" => id, "call_id" => call_id} = frame) do
     case session.requests do
       %{^id => %Request{state: :open} = request} ->
-        request = put_in(request.calls[call_id], kind)
-        {put(session, request), [{:call, request, frame}]}
+        if again?(request.calls[call_id], kind) do
+          {session, [fault("the call #{call_id} for the second time")]}
+        else
+          request = put_in(request.calls[call_id], kind)
+          {put(session, request), [{:call, request, frame}]}
+        end
 
       _over ->
         {session, []}
     end
   end
+
+  # An approval and the call that follows it have the same id (CALL-ID).
+  defp again?(nil, _kind), do: false
+  defp again?(:approval, :tool), do: false
+  defp again?(_before, _kind), do: true
 
   # A mistake of ours that belongs to no command. If it was the answer to a call, the run would wait for ever.
   defp complaint(session, %{"run_id" => id, "call_id" => call_id, "error_type" => type} = frame)

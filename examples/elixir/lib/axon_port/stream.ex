@@ -6,7 +6,8 @@ defmodule AxonPort.Stream do
   taken it is given credit for as many more. So at most `:window` chunks are ever under way or in the consumer's
   mailbox, however slow it is; meanwhile the worker joins neighbouring pieces of text, and nothing is lost.
 
-  Each enumeration is a run of its own. Halting one cancels its run.
+  Each enumeration is a run of its own, and belongs to the process that began it: its chunks come to that one, and no
+  other can go on with it. Halting one cancels its run.
   """
 
   alias AxonPort.{Chunk, Error, Result, Router, Run, Worker}
@@ -29,23 +30,53 @@ defmodule AxonPort.Stream do
 
   defp begin(server, agent, prompt, options, window) do
     with {:ok, request} <- Run.request(:stream, agent, prompt, options),
-         {:ok, opened} <- Router.open(server, request, &Worker.open(&1, &2, :alias)) do
-      Map.merge(opened, %{output: request.output, window: window, taken: 0})
+         {:ok, opened} <- Router.open(server, request, &open/2) do
+      Map.merge(opened, %{
+        server: server,
+        owner: self(),
+        tried: [],
+        output: request.output,
+        window: window,
+        taken: 0
+      })
     else
       {:error, error} -> raise error
     end
   end
 
+  defp open(worker, request) do
+    with {:ok, opened} <- Worker.open(worker, request, :alias), do: {:ok, Map.put(opened, :request, request)}
+  end
+
   defp next(:over), do: {:halt, :over}
+
+  defp next(%{owner: owner}) when owner != self(),
+    do: raise(ArgumentError, "a stream goes on in the process that began it, and that is #{inspect(owner)}")
 
   defp next(%{ref: ref} = state) do
     receive do
-      {:axon_port, ^ref, {:chunk, %Chunk{} = chunk}} -> {[chunk], taken(state)}
+      {:axon_port, ^ref, {:chunk, %Chunk{} = chunk}} -> {[chunk], taken(%{state | request: nil})}
       {:axon_port, ^ref, {:result, %Result{} = result}} -> {[result!(result, state)], over(state)}
-      {:axon_port, ^ref, {:error, %Error{} = error}} -> raise error
+      {:axon_port, ^ref, {:error, %Error{} = error}} -> {[], elsewhere(state, error)}
       {:DOWN, ^ref, :process, _pid, reason} -> raise Error.new(:worker_exited, %{reason: reason})
     end
   end
+
+  # The request is kept until the first chunk: a worker that refuses does so before that.
+  defp elsewhere(%{request: request, worker: worker} = state, error) when request != nil do
+    tried = [worker | state.tried]
+
+    case Router.reopen(state.server, request, &open/2, tried, error) do
+      {:ok, opened} ->
+        over(state)
+        Map.merge(state, Map.put(opened, :tried, tried))
+
+      {:error, error} ->
+        raise error
+    end
+  end
+
+  defp elsewhere(_begun, error), do: raise(error)
 
   # Credit is given back in halves of the window: not a command for every chunk, and never a worker that has to wait
   # for a consumer that keeps up.
@@ -70,6 +101,9 @@ defmodule AxonPort.Stream do
 
   # Halted, failed, or the consumer raised: nobody wants the rest.
   defp leave(:over), do: :ok
+
+  # Its messages are not ours, nor is the monitor.
+  defp leave(%{owner: owner, worker: worker, id: id}) when owner != self(), do: Worker.leave(worker, id)
 
   defp leave(%{ref: ref, worker: worker, id: id} = state) do
     over(state)

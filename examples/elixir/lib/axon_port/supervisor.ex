@@ -72,6 +72,7 @@ defmodule AxonPort.Supervisor do
   defp settings(%{worker: %Options{}} = settings), do: settings
 
   defp settings(options) do
+    Keyword.keyword?(options) or raise ArgumentError, "the options of a pool have to be a keyword list"
     {own, worker} = Keyword.split(options, @own)
     own = for {key, value} <- own, value != nil, into: %{}, do: {key, own!(key, value)}
     name = own[:name] || raise ArgumentError, ":name is missing: an atom that callers know the pool by"

@@ -20,9 +20,10 @@ defmodule AxonPort.Telemetry do
 
   A worker starts when its process does; an orderly end is its `:stop`, any other its `:exception`.
 
-  Where `:telemetry` is loaded, events go through it and handlers are attached there. Where it is not, the functions
-  here take its place: same handlers, same arguments. Either way handlers run in the process that owns the worker, or that
-  has outlived it, so they have to be quick; one that raises is detached, and an error is logged.
+  Handlers that are attached here are called by this module alone. Where `:telemetry` is loaded as well, each event also
+  goes through it, to what is attached there: attach a handler in one of the two places. Either way handlers run in the
+  process that owns the worker, or that has outlived it, so they have to be quick; one that raises is detached, and an
+  error is logged.
   """
 
   alias AxonPort.Stacktrace
@@ -41,17 +42,28 @@ defmodule AxonPort.Telemetry do
   @spec events() :: [event]
   def events, do: for(kind <- @kinds, phase <- @phases, do: [:axon_port, kind, phase])
 
-  @doc "Calls the handler at each of these events."
+  @doc "Calls the handler at each of these events. Raises `ArgumentError` for one that there is not."
   @spec attach(id :: term, [event], handler, config :: term) :: :ok | {:error, :already_exists}
   def attach(id, events, handler, config \\ nil) when is_list(events) and is_function(handler, 4) do
-    if telemetry?(),
-      do: :telemetry.attach_many(id, events, handler, config),
-      else: add(id, {events, handler, config})
+    with [event | _more] <- events -- events(),
+         do: raise(ArgumentError, "#{inspect(event)} is no event: see AxonPort.Telemetry")
+
+    change(fn handlers ->
+      if Map.has_key?(handlers, id),
+        do: {{:error, :already_exists}, handlers},
+        else: {:ok, Map.put(handlers, id, {events, handler, config})}
+    end)
   end
 
   @doc "Calls the handler no more."
   @spec detach(id :: term) :: :ok | {:error, :not_found}
-  def detach(id), do: if(telemetry?(), do: :telemetry.detach(id), else: remove(id))
+  def detach(id) do
+    change(fn handlers ->
+      if Map.has_key?(handlers, id),
+        do: {:ok, Map.delete(handlers, id)},
+        else: {{:error, :not_found}, handlers}
+    end)
+  end
 
   @doc false
   @spec start(atom, map) :: integer
@@ -78,22 +90,21 @@ defmodule AxonPort.Telemetry do
   @doc "Sends an event to whoever is attached."
   @spec execute(event, map, map) :: :ok
   def execute(event, measurements, metadata) do
-    if telemetry?() do
-      :telemetry.execute(event, measurements, metadata)
-    else
-      for {id, {events, handler, config}} <- handlers(), event in events do
-        call(id, handler, [event, measurements, metadata, config])
-      end
-
-      :ok
+    for {id, {events, handler, config}} <- handlers(), event in events do
+      call(id, handler, [event, measurements, metadata, config])
     end
+
+    # Whoever has attached something there has loaded it, and it may have come late.
+    if :erlang.function_exported(:telemetry, :execute, 3),
+      do: :telemetry.execute(event, measurements, metadata),
+      else: :ok
   end
 
   defp call(id, handler, arguments) do
     apply(handler, arguments)
   catch
     kind, reason ->
-      remove(id)
+      detach(id)
       {reason, stacktrace} = Stacktrace.without_arguments(kind, reason, __STACKTRACE__)
 
       Logger.error(
@@ -101,29 +112,9 @@ defmodule AxonPort.Telemetry do
       )
   end
 
-  defp telemetry? do
-    :erlang.function_exported(:telemetry, :execute, 3)
-  end
-
   # Handlers are attached seldom and read at every event: that is what a persistent term is for. Writers take turns.
 
   defp handlers, do: :persistent_term.get(__MODULE__, %{})
-
-  defp add(id, handler) do
-    change(fn handlers ->
-      if Map.has_key?(handlers, id),
-        do: {{:error, :already_exists}, handlers},
-        else: {:ok, Map.put(handlers, id, handler)}
-    end)
-  end
-
-  defp remove(id) do
-    change(fn handlers ->
-      if Map.has_key?(handlers, id),
-        do: {:ok, Map.delete(handlers, id)},
-        else: {{:error, :not_found}, handlers}
-    end)
-  end
 
   defp change(fun) do
     :global.trans({__MODULE__, self()}, fn -> fun.(handlers()) |> put_handlers() end, [node()])

@@ -28,7 +28,7 @@ defmodule AxonPort.Worker do
   use GenServer
 
   alias AxonPort.{Error, OSProcess, Options, Request, Session}
-  alias AxonPort.Worker.{Calls, Log, Report, Witness}
+  alias AxonPort.Worker.{Calls, Client, Log, Report, Witness}
 
   require Logger
 
@@ -82,14 +82,10 @@ defmodule AxonPort.Worker do
   @doc """
   Sends a request and waits for its outcome.
 
-  The owner's timer bounds the wait, not this call's; a worker that dies, on whatever node, is `:worker_exited`.
+  The owner's timer bounds the wait; a worker that dies, on whatever node, is `:worker_exited`.
   """
   @spec call(server, Request.t()) :: {:ok, term} | {:error, Error.t()}
-  def call(worker, %Request{} = request) do
-    GenServer.call(worker, {:request, with_owner(request)}, :infinity)
-  catch
-    :exit, {reason, _call} -> {:error, gone(reason)}
-  end
+  defdelegate call(worker, request), to: Client
 
   @typedoc "A request that is open: at which worker, with which id, and what its messages are known by."
   @type opened :: %{worker: server, id: pos_integer, ref: reference}
@@ -101,40 +97,15 @@ defmodule AxonPort.Worker do
   of the worker and an alias for its messages: after `Process.demonitor/2` none comes any more.
   """
   @spec open(server, Request.t(), pid | :alias) :: {:ok, opened} | {:error, Error.t()}
-  def open(worker, request, :alias) do
-    ref = :erlang.monitor(:process, worker, alias: :demonitor)
-
-    with {:error, error} <- open_for(worker, %{request | ref: ref}, ref) do
-      Process.demonitor(ref, [:flush])
-      {:error, error}
-    end
-  end
-
-  def open(worker, request, sink), do: open_for(worker, request, sink)
-
-  defp open_for(worker, request, sink) do
-    {:ok, id} = GenServer.call(worker, {:open, with_owner(request), sink}, :infinity)
-    {:ok, %{worker: worker, id: id, ref: request.ref}}
-  catch
-    :exit, {reason, _call} -> {:error, gone(reason)}
-  end
-
-  defp with_owner(request), do: %{request | owner: request.owner || self()}
-
-  # Whatever it took over it has answered before an orderly end: this it never heard of, and another one can be asked.
-  defp gone(reason) when reason in [:noproc, :normal, :shutdown],
-    do: Error.new(:not_ready, "the worker has gone")
-
-  defp gone({:shutdown, _reason}), do: Error.new(:not_ready, "the worker has gone")
-  defp gone(reason), do: Error.new(:worker_exited, %{reason: reason})
+  defdelegate open(worker, request, sink), to: Client
 
   @doc "Gives a stream more credit."
   @spec credit(server, pos_integer, pos_integer) :: :ok
   def credit(worker, id, n), do: GenServer.cast(worker, {:credit, id, n})
 
-  @doc "Nobody wants the rest of this run: it is cancelled, and nothing more is said about it."
-  @spec leave(server, pos_integer) :: :ok
-  def leave(worker, id), do: GenServer.cast(worker, {:leave, id})
+  @doc "Nobody wants the rest of this run, known by id or reference: it is cancelled, and nothing more is said about it."
+  @spec leave(server, pos_integer | reference) :: :ok
+  def leave(worker, run), do: GenServer.cast(worker, {:leave, run})
 
   @doc "The id here of the run that is known by this reference, if there is one that somebody waits for."
   @spec find(server, reference) :: {:ok, pos_integer} | :none
@@ -244,6 +215,13 @@ defmodule AxonPort.Worker do
   @impl true
   def handle_cast({:credit, id, n}, state) do
     {:noreply, step(state, {state.session, Session.credit(state.session, id, n)})}
+  end
+
+  def handle_cast({:leave, ref}, state) when is_reference(ref) do
+    case Session.find(state.session, ref) do
+      {:ok, id} -> handle_cast({:leave, id}, state)
+      :error -> {:noreply, state}
+    end
   end
 
   def handle_cast({:leave, id}, state) do

@@ -20,6 +20,13 @@ defmodule AxonPort.CodecTest do
       end
     end
 
+    test "#{inspect(codec)} keeps nothing of a frame alive but what is kept of its value" do
+      {:ok, text} = Codec.encode(%{"id" => "short", "longer" => String.duplicate("b", 100)}, @codec)
+      frame = text <> String.duplicate(" ", 100_000)
+      {:ok, %{"id" => id, "longer" => longer} = value} = Codec.decode(frame, @codec)
+      for kept <- [id, longer | Map.keys(value)], do: assert(:binary.referenced_byte_size(kept) <= 200)
+    end
+
     test "#{inspect(codec)} never fails in another way, whatever the bytes" do
       for seed <- 1..300 do
         {:ok, text} = seed |> Random.json() |> Codec.encode(@codec)
@@ -64,8 +71,11 @@ defmodule AxonPort.CodecTest do
     refute inspect(Command.new!("run", prompt: "private")) =~ "private"
   end
 
-  test "the longest id there is fits into what a command says of its size" do
+  test "what a command says of its size holds for the longest id, and with a limit" do
     command = Command.new!("ping")
     assert command |> Command.frame(-(2 ** 63)) |> IO.iodata_length() == Command.size(command)
+    assert command |> Command.frame(-(2 ** 63), 50) |> IO.iodata_length() == Command.size(command, 50)
+    {:ok, decoded} = command |> Command.frame(7, 50) |> IO.iodata_to_binary() |> Codec.decode()
+    assert decoded == %{"type" => "ping", "id" => 7, "timeout_ms" => 50}
   end
 end

@@ -646,6 +646,14 @@ defmodule AxonPort.ConversationTest do
       end
     end
 
+    test "of a supervisor that there is not, or of what can be none", %{worker: worker} do
+      options = [agent: [id: "a", model: "test"]]
+      assert {:error, %Error{reason: :not_ready}} = Conversation.start(NoSuchAgents, options)
+
+      for name <- [worker, {:cluster, @pool}, "agents"],
+          do: assert_raise(ArgumentError, fn -> Conversation.start(name, options) end)
+    end
+
     test "of a turn are looked at before the turn", %{worker: worker} do
       conversation = converse(worker, id: "a", model: "test")
       assert_raise ArgumentError, ~r/:colour/, fn -> Conversation.ask(conversation, "one", colour: 1) end

@@ -31,6 +31,13 @@ defmodule AxonPort.ErrorTest do
     assert %Error{usage: %{"requests" => 1}, messages: [%{}], agent_id: "a"} = Error.from_frame(frame)
   end
 
+  test "a wait that is none is none to wait for" do
+    for {told, wait} <- [{7, 7}, {-5, 0}, {"soon", nil}, {1.5, nil}, {nil, nil}] do
+      assert %Error{retry_after_ms: ^wait} =
+               Error.from_frame(%{"error_type" => "Overloaded", "retry_after_ms" => told})
+    end
+  end
+
   test "an error can be raised, and says what a person wants to know" do
     assert_raise Error, "the worker cannot be started: no such file", fn ->
       raise Error.new(:worker_not_started, "no such file")

@@ -144,7 +144,8 @@ defmodule AxonPort.GoldenTest do
 
   defp run(id, kind, prompt, options) do
     {:ok, request} = Run.request(kind, "support", prompt, options)
-    Command.frame(request.command, id)
+    {_session, [{:send, frame}]} = Session.open(Session.new(), %{request | id: id})
+    frame
   end
 
   defp answer(call_id, outcome), do: answered("tool_call", :tool, call_id, Runner.answer(outcome))

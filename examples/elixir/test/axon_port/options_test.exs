@@ -1,7 +1,7 @@
 defmodule AxonPort.OptionsTest do
   use ExUnit.Case, async: true
 
-  alias AxonPort.{Error, Options}
+  alias AxonPort.{Error, Options, Worker}
 
   @wrong [
     colour: :red,
@@ -10,6 +10,19 @@ defmodule AxonPort.OptionsTest do
     args: [1],
     env: [{"A", 1}],
     env: ["A"],
+    env: [{"", "1"}],
+    env: [{"A=B", "1"}],
+    env: [{<<255>>, "1"}],
+    env: [{"A", <<255>>}],
+    env: [{"A", <<0>>}],
+    env: %{"A" => "1"},
+    command: ["axon-port", <<0>>],
+    args: [<<255>>],
+    cd: <<255>>,
+    allow_import: [<<0>>],
+    name: "worker",
+    task_supervisor: "tasks",
+    load: 3,
     cd: 1,
     stderr: :null,
     log_level: :notice,
@@ -28,6 +41,40 @@ defmodule AxonPort.OptionsTest do
       wrong = [{unquote(key), unquote(Macro.escape(value))}]
       assert_raise ArgumentError, ~r/#{unquote(key)}/, fn -> Options.new(wrong) end
     end
+  end
+
+  test "what is no keyword list has no options" do
+    for options <- [[:a], [:a, {:b}], %{grace: 1}, "grace"] do
+      assert_raise ArgumentError, ~r/keyword list/, fn -> Options.new(options) end
+      assert_raise ArgumentError, ~r/keyword list/, fn -> Worker.start_link(options) end
+      assert_raise ArgumentError, ~r/keyword list/, fn -> AxonPort.Supervisor.start_link(options) end
+    end
+  end
+
+  test "an error about what a program is started with shows nothing of it" do
+    secret = "sk-secret" <> <<255>>
+
+    for options <- [
+          [env: [{"KEY", secret}]],
+          [env: [{"KEY", "sk-secret" <> <<0>>}]],
+          [env: [{"A=B", "sk-secret"}]],
+          [env: fn -> "sk-secret" end, command: [secret]],
+          [args: ["--key", secret]]
+        ] do
+      error = assert_raise ArgumentError, fn -> Options.new(options) end
+      refute error.message =~ "secret"
+    end
+  end
+
+  test "an environment may be given by a function, which is looked at when a worker starts" do
+    options = Options.new(env: fn -> [{"KEY", "sk-secret"}, {"OTHER", nil}] end)
+    assert Options.env(options) == [{"KEY", "sk-secret"}, {"OTHER", nil}]
+    refute to_string(:io_lib.format("~p", [options])) =~ "secret"
+
+    Process.flag(:trap_exit, true)
+    wrong = [command: ["sh"], env: fn -> [{"KEY", "sk-secret" <> <<255>>}] end]
+    assert {:error, %Error{reason: :worker_not_started} = error} = Worker.start_link(wrong)
+    refute inspect(error) =~ "secret"
   end
 
   test "neither options nor an error about them show the environment" do

@@ -101,6 +101,15 @@ defmodule AxonPort.SessionTest do
       assert released.(effects) == [unsent]
     end
 
+    test "tells the worker how much time is left, where this side knows the limit" do
+      {session, _run, effects} = open(Session.new(), :run, timeout: 7, bounded: true)
+      assert [%{"timeout_ms" => 7}] = sent(effects)
+      {session, _run, effects} = open(session, :run, timeout: 0, bounded: true)
+      assert [%{"timeout_ms" => 1}] = sent(effects)
+      {_session, _run, effects} = open(session, :run, timeout: 7)
+      refute Map.has_key?(hd(sent(effects)), "timeout_ms")
+    end
+
     test "is found by its reference while somebody waits for it" do
       {session, id, _} = open(Session.new(), :run)
       %{ref: ref} = session.requests[id]
@@ -245,6 +254,48 @@ defmodule AxonPort.SessionTest do
     end
   end
 
+  test "an event with a field that is none of its own is a fault, and nobody's crash" do
+    {session, id, _} = open(Session.new(), :stream)
+    call = call(id, "1")
+    object = %{"a" => 1}
+
+    for broken <- [
+          %{type: "ready", protocol: 1, limits: [1]},
+          %{type: "ready", protocol: 1, limits: %{max_frame_bytes: "ten"}},
+          %{type: "ready", protocol: 1, limits: %{max_inflight: 0}},
+          Map.delete(call, :name),
+          Map.delete(call, :args),
+          %{call | name: object},
+          %{call | args: [1]},
+          %{call | call_id: object},
+          %{call | type: "approval_request", args: nil},
+          Map.put(result(id, "x"), :usage, "many"),
+          Map.put(result(id, "x"), :messages, object),
+          Map.put(result(id, "x"), :deferred, 3),
+          Map.put(error(id, "X"), :usage, [1]),
+          %{error(id, "X") | error_type: object},
+          %{error(id, "X") | message: object},
+          %{error(nil, "X") | message: object},
+          %{type: "chunk", id: id, kind: object, data: 1, seq: 0, step: 1},
+          %{type: "chunk", id: id, kind: "text", data: 1, seq: nil, step: 1},
+          %{type: "log", level: "info", message: object},
+          %{type: "log", level: "info", message: "m", traceback: [1]}
+        ] do
+      assert {^session, [{:fault, %Error{reason: :protocol_violation}}]} = heard(session, broken)
+    end
+  end
+
+  test "a call comes once; an approval and the call that follows it have one id" do
+    {session, id, _} = open(Session.new(), :run)
+    {session, [{:call, _, _}]} = heard(session, %{call(id, "1") | type: "approval_request"})
+    {session, [{:call, _, _}]} = heard(session, call(id, "1"))
+
+    for type <- ["tool_call", "approval_request"] do
+      again = %{call(id, "1") | type: type}
+      assert {^session, [{:fault, %Error{reason: :protocol_violation}}]} = heard(session, again)
+    end
+  end
+
   test "what a later version may say is passed over" do
     {session, id, _} = open(Session.new(), :stream)
     assert {_session, [{:note, :debug, _text}]} = heard(session, %{type: "news"})
@@ -336,7 +387,12 @@ defmodule AxonPort.SessionTest do
       state
     end
 
-    defp check({:fault, error}, _state), do: flunk(error.message)
+    # The one fault of this worker is that it calls again with the same id.
+    defp check({:fault, error}, state) do
+      assert error.message =~ "for the second time"
+      state
+    end
+
     defp check(_of_our_own, state), do: state
   end
 end

@@ -162,4 +162,40 @@ defmodule AxonPort.TelemetryTest do
   test "a handler is attached once", %{handler: handler} do
     assert {:error, :already_exists} = Telemetry.attach(handler, Telemetry.events(), fn _, _, _, _ -> :ok end)
   end
+
+  test "what is no event is refused" do
+    for events <- [[:axon_port, :run, :stop], [[:axon_port, :run, :end]], [[]]] do
+      assert_raise ArgumentError, ~r/no event/, fn ->
+        Telemetry.attach(:flat, events, fn _, _, _, _ -> :ok end)
+      end
+    end
+
+    assert {:error, :not_found} = Telemetry.detach(:flat)
+  end
+
+  test "a handler stays when telemetry is loaded after it was attached, and hears once", %{
+    worker: worker,
+    handler: handler
+  } do
+    # Stands in for the library, which may be loaded at any time by whoever uses it first.
+    telemetry = """
+    defmodule :telemetry do
+      def execute(event, _measurements, _metadata), do: send(#{inspect(__MODULE__)}, {:through_telemetry, event}) && :ok
+    end
+    """
+
+    Process.register(self(), __MODULE__)
+    Code.eval_string(telemetry)
+
+    on_exit(fn ->
+      :code.delete(:telemetry)
+      :code.purge(:telemetry)
+    end)
+
+    {:ok, _} = AxonPort.run_sync(worker, script([%{text: "x"}]), "go")
+    assert_event(:run, :stop)
+    assert_receive {:through_telemetry, [:axon_port, :run, :stop]}, @patience
+    refute_received {[:axon_port, :run, :stop], _, _}
+    assert :ok = Telemetry.detach(handler)
+  end
 end

@@ -77,6 +77,36 @@ defmodule AxonPort.WorkerTest do
     assert {:messages, []} = Process.info(self(), :messages)
   end
 
+  test "a stream goes on in the process that began it, and in no other", %{worker: worker} do
+    agent = scripted("owned", [%{chunks: ["a", "b"], chunk_delay_ms: 3_600_000}])
+
+    begin = fn ->
+      stream = AxonPort.run_stream(worker, agent, "go")
+      Enumerable.reduce(stream, {:cont, []}, fn chunk, acc -> {:suspend, [chunk | acc]} end)
+    end
+
+    for command <- [:cont, :halt] do
+      {:suspended, [%Chunk{data: "a"}] = acc, continue} = begin.()
+
+      elsewhere =
+        Task.async(fn ->
+          try do
+            continue.({command, acc})
+          rescue
+            error in ArgumentError -> error.message
+          end
+        end)
+
+      case {command, Task.await(elsewhere, @patience)} do
+        {:cont, message} -> assert message =~ inspect(self())
+        {:halt, outcome} -> assert {:halted, ^acc} = outcome
+      end
+
+      # Either way it was left.
+      assert_no_runs(worker)
+    end
+  end
+
   test "a stream of a run that fails raises its error", %{worker: worker} do
     agent = scripted("failing", [%{error: %{status: 429, retry_after_ms: 7}}])
     error = assert_raise Error, fn -> worker |> AxonPort.run_stream(agent, "go") |> Enum.to_list() end

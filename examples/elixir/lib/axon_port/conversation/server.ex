@@ -8,7 +8,7 @@ defmodule AxonPort.Conversation.Server do
 
   use GenServer
 
-  alias AxonPort.{Agent, Backoff, Error, Router, Run, Stacktrace, Tool}
+  alias AxonPort.{Agent, Backoff, Error, Run, Server, Stacktrace, Tool}
   alias AxonPort.Conversation.{Errand, Stored, Transcript, Turn}
   alias AxonPort.Tool.Runner
 
@@ -89,7 +89,7 @@ defmodule AxonPort.Conversation.Server do
     agent
   end
 
-  defp valid?(:server, server), do: Router.server?(server)
+  defp valid?(:server, server), do: Server.server?(server)
   defp valid?(:save, save), do: is_function(save, 1)
   defp valid?(:stored, stored), do: is_nil(stored) or is_binary(stored) or is_function(stored, 0)
   defp valid?(:attempts, n), do: is_integer(n) and n > 0

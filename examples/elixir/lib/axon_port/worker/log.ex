@@ -29,10 +29,8 @@ defmodule AxonPort.Worker.Log do
     )
   end
 
-  defp text(%{"traceback" => traceback, "message" => message}),
-    do: [to_string(message), ?\n, to_string(traceback)]
-
-  defp text(frame), do: to_string(frame["message"])
+  defp text(%{"traceback" => "" <> traceback} = frame), do: [frame["message"] || "", ?\n, traceback]
+  defp text(frame), do: frame["message"] || ""
 
   defp metadata(frame, request, metadata) do
     of_run = if request, do: [agent_id: request.agent_id, ref: request.ref], else: []
