@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -419,3 +420,28 @@ SOURCES = "".join(path.read_text() for path in (Path(pydantic_ai.__file__).paren
 @pytest.mark.parametrize("variable", [*ENDPOINTS, *(name for names in PROVIDERS.values() for name in names)])
 def test_a_variable_is_one_that_pydantic_ai_s_providers_read(variable: str) -> None:
     assert f"'{variable}'" in SOURCES
+
+
+OTHERS = {
+    "AWS_CONNECT_TIMEOUT": "a time",
+    "AWS_DEFAULT_REGION": "a place",
+    "AWS_READ_TIMEOUT": "a time",
+    "AWS_REGION": "a place",
+    "AZURE_VOICELIVE_API_VERSION": "a version",
+    "CODEX_HOME": "a folder",
+    "GITHUB_COPILOT_INTEGRATION_ID": "a name that is sent along",
+    "GOOGLE_CLOUD_LOCATION": "a place",
+    "GOOGLE_CLOUD_PROJECT": "a name",
+    "OPENAI_API_VERSION": "a version",
+    "OPENROUTER_APP_TITLE": "a name that is sent along",
+    "OPENROUTER_APP_URL": "an address that is sent along, and not asked",
+    "SNOWFLAKE_ACCOUNT": "a name",
+}
+"""What pydantic-ai's providers read besides: neither a key nor an address of theirs."""
+
+
+def test_no_variable_that_pydantic_ai_s_providers_read_is_missing() -> None:
+    read = set(re.findall(r"""(?:getenv\(|environ\.get\(|environ\[)\s*['"](\w+)""", SOURCES))
+    keys = {name for names in PROVIDERS.values() for name in names}
+    # OpenAI's own client reads its two.
+    assert read | {"OPENAI_API_KEY", "OPENAI_BASE_URL"} == keys | {*ENDPOINTS} | OTHERS.keys()

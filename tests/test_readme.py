@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import math
 import re
 import subprocess
 from functools import cache
@@ -148,7 +149,43 @@ def constant(name: str) -> float:
 @pytest.mark.parametrize("row", [*table("bound"), *table("bound", BOUNDS)], ids=lambda row: row[0])
 def test_a_bound_has_the_value_of_the_code(row: list[str]) -> None:
     (name,) = named(row[0])
-    assert number(row[1]) == constant(name)
+    assert math.isclose(number(row[1]), constant(name))
+
+
+NO_BOUNDS = {
+    "chunk_flow.CHUNK_BYTES": "what stands around a chunk's data",
+    "chunk_flow.ESCAPED_BYTES": "what a character can take in JSON",
+    "codec.COLLECTED_BYTES": "from where on the collector is off",
+    "envelope.MAX_ID_BYTES": "what envelope.MAX_ID_LENGTH can take in JSON",
+    "framing.HEADER_BYTES": "the form of a frame",
+    "leavings.LEAST_BYTES": "when the collector is called",
+    "logs.LINE_BYTES": "logs.LINE_FRAME_BYTES without what stands around a line",
+    "outbox.FLUSH_TICK_SECONDS": "how often something is looked at",
+    "outbox.INLINE_BYTES": "what a pipe takes at once",
+    "reader.MEMORY_SECONDS": "how often something is tried",
+    "reader.READ_BYTES": "one read of many",
+    "selector.LOOK_SECONDS": "how often something is looked at",
+    "serve.SWITCH_SECONDS": "how often threads take turns",
+    "serve.TELEMETRY_RESERVE_SECONDS": "what serve.TELEMETRY_SECONDS leaves of a deadline",
+    "watchdog.BEAT_SECONDS": "how often something is said",
+    "watchdog.URGENT_SWITCH_SECONDS": "how often threads take turns",
+}
+"""Named like a bound, and none: beyond it nothing is refused, cut or given up."""
+
+
+def test_no_bound_is_missing() -> None:
+    """By their names: a new one stands in the table or, with a reason, above."""
+    found = {
+        f"{path.stem}.{name}"
+        for room in ROOMS
+        for path in (REPOSITORY / "axon_port" / room).glob("*.py")
+        for name in re.findall(
+            r"^((?:MAX_\w+|[A-Z]\w*(?:_SECONDS|_BYTES|_S))\b)(?:: Final)? = ", path.read_text(), re.MULTILINE
+        )
+    }
+    listed = {name for row in table("bound", BOUNDS) for name in named(row[0])}
+    assert found - listed == NO_BOUNDS.keys()
+    assert len(listed) == len(table("bound", BOUNDS))
 
 
 def test_the_exit_statuses_are_those_of_the_code() -> None:

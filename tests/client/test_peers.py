@@ -383,15 +383,29 @@ async def test_a_leg_that_has_ended_and_is_cancelled_then_is_not_carried_on() ->
         assert asked == []
 
 
+ENDED_WHILE_CANCELLED = """
+run, *others = hear(), hear(), hear()
+cancel, ping = sorted(others, key=lambda command: command["type"])
+end(run, %(status)r)
+result(ping, {})
+ping = hear()
+result(cancel, {"cancelled": False})
+result(ping, {})
+serve()
+"""
+
+
 @pytest.mark.parametrize(("status", "cancelled"), [("deferred", True), ("complete", False)])
 @on_a_loop
 async def test_a_leg_that_ends_while_it_is_cancelled_is_not_carried_on(status: str, cancelled: bool) -> None:
     asked: list[DeferredCall] = []
-    body = f"run, cancel = hear(), hear(); end(run, {status!r}); time.sleep(0.05)"
-    async with peer(f"{ENDED_LEG}{body}; result(cancel, {{'cancelled': False}}); serve()") as worker:
+    async with peer(ENDED_LEG + ENDED_WHILE_CANCELLED % {"status": status}) as worker:
         run = await worker.start("a", "go", on_deferred=asked.append)
-        waiting = asyncio.create_task(run.result())
-        assert await run.cancel() is cancelled
+        waiting, cancelling = asyncio.create_task(run.result()), asyncio.create_task(run.cancel())
+        # The leg has ended when the first is answered, and the second lets the cancel be.
+        await worker.ping()
+        await worker.ping()
+        assert await cancelling is cancelled
         (end,) = await asyncio.gather(waiting, return_exceptions=True)
         assert isinstance(end, errors.Cancelled if cancelled else RunResult)
         assert asked == []

@@ -34,6 +34,7 @@ from axon_port.client.fields import AgentFields, RunFields
 from axon_port.wire.commands import CreateAgent, Stream
 from tests.kit import REPOSITORY
 from tests.kit.messages import parts, tool_returns
+from tests.kit.patience import LIMITS_MS
 from tests.kit.processes import is_running
 
 from .peers import AT_ONCE, SECONDS, nothing_left, on_a_loop
@@ -177,22 +178,26 @@ def test_a_tool_without_a_function_ends_the_run(on: On) -> None:
 
 
 def test_a_call_that_nobody_waits_for_is_cancelled_here_too(on: On) -> None:
-    ended: list[str] = []
+    begun, ended = list[str](), list[str]()
 
     async def endless() -> None:
+        begun.append("endless")
         try:
             await asyncio.Event().wait()
         finally:
             ended.append("endless")
 
     async def talk(worker: Worker) -> None:
-        limited = tool(endless, timeout_ms=20, retries=0)
-        await worker.create_agent("slow", model=script(calls("endless", {})), tools=[limited])
-        with pytest.raises(errors.ToolRetriesExceeded):
-            await worker.run("slow", "go")
+        for number, limit in enumerate(LIMITS_MS):
+            limited = tool(endless, timeout_ms=limit, retries=0)
+            await worker.create_agent(f"slow {number}", model=script(calls("endless", {})), tools=[limited])
+            with pytest.raises(errors.ToolRetriesExceeded):
+                await worker.run(f"slow {number}", "go")
+            if begun:
+                break
 
     on(talk)
-    assert ended == ["endless"]
+    assert begun == ended == ["endless"]
 
 
 def test_a_run_sent_right_behind_its_agent_finds_its_functions(on: On) -> None:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tests.kit import Frame, Worker
+from tests.kit import Frame, Worker, failed, in_time
 
 ANY_OBJECT = {"type": "object"}
 QUERY = {
@@ -56,3 +56,22 @@ def start_asking(worker: Worker, agent: str | None = None, **fields: Any) -> tup
     """Starts a run that now waits for the parent: its id and its `tool_call`."""
     run = worker.start_run(agent or asking_agent(worker), **fields)
     return run, worker.wait_for("tool_call", of=run)
+
+
+def start_limited(worker: Worker, agent: str, awaited: str, **fields: Any) -> tuple[Any, Frame]:
+    """Starts a run that has come to `awaited` before its `timeout_ms`, which is short: its id and that frame."""
+
+    def attempt(limit: int) -> tuple[Any, Frame] | None:
+        run = worker.start_run(agent, timeout_ms=limit, **fields)
+        frame = worker.wait_for(lambda frame: frame["type"] in (awaited, "error"), of=run)
+        if frame["type"] == awaited:
+            return run, frame
+        failed(frame, "Timeout")
+        return None
+
+    return in_time(attempt)
+
+
+def retries_of(worker: Worker) -> int:
+    """How many requests to models were made again so far."""
+    return worker.ask("stats")["result"]["retries"]["model"]

@@ -8,7 +8,7 @@ import pytest
 from tests.kit import Frame, Worker, failed, succeeded, texts
 from tests.kit.messages import parts, tool_returns
 
-from .scenarios import NEVER_MS, QUERY, calls, says, tool
+from .scenarios import NEVER_MS, QUERY, calls, says, start_limited, tool
 
 GUARDED = tool(requires_approval=True)
 LATER = tool(handler="deferred")
@@ -140,7 +140,7 @@ def test_a_run_that_waits_for_approval_can_be_cancelled(worker: Worker) -> None:
 
 
 def test_a_run_that_waits_for_approval_times_out(worker: Worker) -> None:
-    run, request = start_guarded(worker, timeout_ms=200)
+    run, request = start_limited(worker, guarded_agent(worker), "approval_request")
     cancel = worker.wait_for("tool_cancel", of=run)
     assert cancel["call_id"] == request["call_id"]
     failed(worker.terminal(run), "Timeout")

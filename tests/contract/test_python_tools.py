@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.kit import Frame, Worker, failed, succeeded
+from tests.kit import Frame, Worker, failed, in_time, succeeded
 from tests.kit.messages import tool_returns
 
 from .conftest import CONTRACT, python_worker_with
@@ -50,6 +50,14 @@ def wait_for_line(worker: Worker, text: str) -> Frame:
     """The log of stdout that holds a text."""
     return worker.wait_for(
         lambda frame: frame["type"] == "log" and frame["logger"] == "stdout" and text in frame["message"]
+    )
+
+
+def has_begun(worker: Worker, run: Any) -> bool:
+    """Waits until the code of a run that does not stop says that it runs; false where the run has ended before."""
+    return (
+        worker.wait_for(lambda frame: frame.get("message") == "begun" or frame["type"] == "error", of=run)["type"]
+        == "log"
     )
 
 
@@ -300,6 +308,7 @@ def test_a_run_that_is_left_behind_tells_what_its_other_calls_returned(python_wo
     python_worker.answer(python_worker.wait_for("tool_call", of=run), result="found")
     while answers_heard() == before:
         pass
+    assert has_begun(python_worker, run)
     python_worker.ask("cancel", target=run)
     error = failed(python_worker.terminal(run), "Cancelled")
     told = {name: content for name, content, _ in tool_returns(error["messages"])}
@@ -311,9 +320,13 @@ def test_a_run_that_is_left_behind_keeps_no_turn_of_its_agent() -> None:
     """clause: AGENT-TURNS, RUN-UNWIND"""
     with python_worker_with() as worker:
         agent = worker.agent(module="fixtures_pkg.agents:staying", max_concurrency=1)
+
+        def attempt(limit: int) -> Frame | None:
+            run = worker.start_run(agent, timeout_ms=limit)
+            return worker.terminal(run) if has_begun(worker, run) else None
+
         for _ in range(2):
-            run = worker.start_run(agent, timeout_ms=50)
-            failed(worker.terminal(run), "Timeout")
+            failed(in_time(attempt), "Timeout")
         (listed,) = succeeded(worker.ask("list_agents"))["result"]["agents"]
         assert listed["runs_inflight"] == 0
 
@@ -594,13 +607,19 @@ def test_a_tool_that_does_not_stop_is_not_waited_for(function: str, limit: str) 
     fault: F53
     """
     with python_worker_with("--drain-timeout", "1") as worker:
-        fields: dict[str, Any] = {"timeout_ms": 100, "retries": 0} if limit == "tool" else {}
-        agent = agent_with(worker, function, **fields)
-        run = worker.start_run(agent, timeout_ms=200 if limit == "run" else None)
-        if limit == "cancel":
-            succeeded(worker.ask("cancel", target=run))
+
+        def attempt(limit_ms: int) -> Frame | None:
+            fields: dict[str, Any] = {"timeout_ms": limit_ms, "retries": 0} if limit == "tool" else {}
+            agent = agent_with(worker, function, **fields)
+            run = worker.start_run(agent, timeout_ms=limit_ms if limit == "run" else None)
+            if not has_begun(worker, run):
+                return None
+            if limit == "cancel":
+                succeeded(worker.ask("cancel", target=run))
+            return worker.terminal(run)
+
         expected = {"tool": "ToolRetriesExceeded", "run": "Timeout", "cancel": "Cancelled"}
-        failed(worker.terminal(run), expected[limit])
+        failed(in_time(attempt), expected[limit])
         assert succeeded(worker.ask("ping"))["result"]["inflight"] == 0
         worker.close_stdin()
         assert worker.wait_exit(IN_TIME_S) == 0
@@ -609,10 +628,22 @@ def test_a_tool_that_does_not_stop_is_not_waited_for(function: str, limit: str) 
 def test_tools_that_do_not_stop_are_counted_as_abandoned() -> None:
     """fault: F53"""
     with python_worker_with("--drain-timeout", "1") as worker:
+
+        def counted() -> tuple[int, int]:
+            tools = succeeded(worker.ask("stats"))["result"]["tools"]
+            return tools["abandoned"], tools["timed_out"]
+
         for function in ("hang", "swallow_cancellation"):
-            failed(worker.run(agent_with(worker, function, timeout_ms=50, retries=0)), "ToolRetriesExceeded")
-        tools = succeeded(worker.ask("stats"))["result"]["tools"]
-        assert (tools["abandoned"], tools["timed_out"]) == (2, 2)
+
+            def attempt(limit: int, function: str = function) -> tuple[int, int] | None:
+                abandoned, late = counted()
+                run = worker.start_run(agent_with(worker, function, timeout_ms=limit, retries=0))
+                if not has_begun(worker, run):
+                    return None
+                failed(worker.terminal(run), "ToolRetriesExceeded")
+                return counted()[0] - abandoned, counted()[1] - late
+
+            assert in_time(attempt) == (1, 1)
         worker.close_stdin()
         assert worker.wait_exit(IN_TIME_S) == 0
 
@@ -623,6 +654,7 @@ def test_sixty_hung_tools_hold_up_nobody_else() -> None:
     """
     with python_worker_with("--drain-timeout", "1") as worker:
         hung = [worker.start_run(agent_with(worker, "hang")) for _ in range(60)]
+        assert all(has_begun(worker, run) for run in hung)
         succeeded(worker.ask("ping"))
         assert succeeded(worker.run(worker.agent([says("another")])))["result"] == "another"
         assert returned(worker, "add_later", {"x": 1}) == 2
@@ -641,7 +673,7 @@ def test_a_tool_that_does_not_stop_does_not_hold_up_the_end(function: str, end: 
     """
     with python_worker_with() as worker:
         run = worker.start_run(agent_with(worker, function))
-        succeeded(worker.ask("ping"))
+        assert has_begun(worker, run)
         if end == "shutdown":
             shutdown = worker.submit("shutdown", grace_ms=100)
             failed(worker.terminal(run), "Cancelled")

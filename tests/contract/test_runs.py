@@ -5,10 +5,21 @@ from typing import Any
 
 import pytest
 
-from tests.kit import Worker, failed, succeeded, texts
+from tests.kit import Frame, Worker, failed, in_time, succeeded, texts
 from tests.kit.messages import parts, prompts
 
-from .scenarios import NEVER_MS, asking_agent, calls, endpoint, fails, says, start_asking, tool
+from .scenarios import (
+    NEVER_MS,
+    asking_agent,
+    calls,
+    endpoint,
+    fails,
+    retries_of,
+    says,
+    start_asking,
+    start_limited,
+    tool,
+)
 
 LOOP = [calls("lookup")] * 20
 
@@ -333,8 +344,7 @@ def test_a_timeout_of_a_millisecond_leaves_nothing_behind(worker: Worker) -> Non
 
 
 def test_a_timeout_cancels_the_open_tool_calls(worker: Worker) -> None:
-    run = worker.start_run(asking_agent(worker), timeout_ms=100)
-    call = worker.wait_for("tool_call", of=run)
+    run, call = start_limited(worker, asking_agent(worker), "tool_call")
     assert worker.wait_for("tool_cancel", of=run)["call_id"] == call["call_id"]
     failed(worker.terminal(run), "Timeout")
 
@@ -347,18 +357,35 @@ def test_a_silent_model_is_not_waited_for(worker: Worker, kind: str) -> None:
 
 
 def test_a_model_that_falls_silent_in_a_stream_is_not_waited_for(worker: Worker) -> None:
-    turn = says("ab", chunks=["a", "b"], chunk_delay_ms=NEVER_MS)
-    stream = worker.start_stream(worker.agent([turn]), idle_timeout_ms=200)
-    failed(worker.collect(stream)[-1], "ModelTimeout")
+    agent = worker.agent([says("ab", chunks=["a", "b"], chunk_delay_ms=NEVER_MS)])
+
+    def attempt(limit: int) -> Frame | None:
+        frames = worker.collect(worker.start_stream(agent, idle_timeout_ms=limit))
+        return frames[-1] if "a" in texts(frames) else None
+
+    failed(in_time(attempt), "ModelTimeout")
 
 
 def test_an_idle_timeout_does_not_run_while_a_tool_works(worker: Worker) -> None:
     """clause: MODEL-IDLE"""
-    agent = asking_agent(worker, idle_timeout_ms=200)
-    run, call = start_asking(worker, agent)
-    succeeded(worker.run(worker.agent([says("later", delay_ms=600)])))
-    worker.answer(call, result=1)
-    succeeded(worker.terminal(run))
+    agent = asking_agent(worker)
+    silent = worker.agent([says("never", delay_ms=NEVER_MS)])
+
+    def attempt(limit: int) -> Frame | None:
+        run = worker.start_run(agent, idle_timeout_ms=limit)
+        frame = worker.wait_for(lambda frame: frame["type"] != "log", of=run)
+        if frame["type"] == "tool_call":
+            # Begun after the call, with the same patience: when this has been timed out, a clock that ran would have.
+            failed(worker.run(silent, idle_timeout_ms=limit), "ModelTimeout")
+            worker.answer(frame, result=1)
+            frame = worker.terminal(run)
+        return _unless_silent(frame)
+
+    succeeded(in_time(attempt))
+
+
+def _unless_silent(frame: Frame) -> Frame | None:
+    return None if frame.get("error_type") == "ModelTimeout" else frame
 
 
 # ---------------------------------------------------------------- concurrency
@@ -545,13 +572,23 @@ def test_the_providers_retry_after_wins_over_the_longest_wait(worker: Worker) ->
 def test_a_timeout_ends_the_wait_for_another_attempt(worker: Worker) -> None:
     """clause: MODEL-RETRY-WAIT"""
     agent = worker.agent([fails(429, retry_after_ms=NEVER_MS), says("second")], retry=QUICK)
-    failed(worker.run(agent, timeout_ms=100), "Timeout")
+
+    def attempt(limit: int) -> Frame | None:
+        before = retries_of(worker)
+        end = worker.run(agent, timeout_ms=limit)
+        return end if retries_of(worker) > before else None
+
+    failed(in_time(attempt), "Timeout")
 
 
 def test_a_cancel_ends_the_wait_for_another_attempt(worker: Worker) -> None:
     turns = [calls("lookup"), fails(429, retry_after_ms=NEVER_MS), says("third")]
+    before = retries_of(worker)
     run, call = start_asking(worker, worker.agent(turns, tools=[tool()], retry=QUICK))
     worker.answer(call, result=1)
+    # Counted when the wait begins; each look is an answer from the worker.
+    while retries_of(worker) == before:
+        pass
     assert succeeded(worker.ask("cancel", target=run))["result"] == {"cancelled": True}
     failed(worker.terminal(run), "Cancelled")
 
@@ -581,17 +618,27 @@ def test_the_next_model_of_a_list_is_tried_when_one_cannot_be_reached(worker: Wo
 @pytest.mark.parametrize("kind", ["run", "stream"])
 def test_the_next_model_of_a_list_is_tried_when_one_is_silent(worker: Worker, kind: str) -> None:
     agent = worker.agent(model=[scripted(says("late", delay_ms=NEVER_MS)), scripted(says("second"))])
-    answer = worker.ask(kind, agent_id=agent, prompt="p", idle_timeout_ms=100)
-    assert succeeded(answer)["result"] == "second"
+
+    def attempt(limit: int) -> Frame | None:
+        # On a slow machine the second may be late as well.
+        return _unless_silent(worker.ask(kind, agent_id=agent, prompt="p", idle_timeout_ms=limit))
+
+    assert succeeded(in_time(attempt))["result"] == "second"
 
 
 def test_nothing_moves_on_after_the_first_chunk(worker: Worker) -> None:
     """clause: MODEL-LIST"""
     late = says("ab", chunks=["a", "b"], chunk_delay_ms=NEVER_MS)
     agent = worker.agent(model=[scripted(late), scripted(says("second"))])
-    frames = worker.collect(worker.start_stream(agent, idle_timeout_ms=200))
+
+    def attempt(limit: int) -> list[Frame] | None:
+        frames = worker.collect(worker.start_stream(agent, idle_timeout_ms=limit))
+        # Where the first chunk was late, it moved on rightly.
+        return frames if "a" in texts(frames) else None
+
+    frames = in_time(attempt)
     failed(frames[-1], "ModelTimeout")
-    assert "second" not in "".join(texts(frames))
+    assert texts(frames) == ["a"]
 
 
 def test_when_all_models_have_failed_the_last_error_tells_the_attempts(worker: Worker) -> None:

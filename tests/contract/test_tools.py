@@ -8,7 +8,7 @@ import pytest
 from tests.kit import Worker, encode, failed, succeeded
 from tests.kit.messages import tool_returns
 
-from .scenarios import NEVER_MS, QUERY, asking_agent, calls, says, start_asking, tool
+from .scenarios import NEVER_MS, QUERY, asking_agent, calls, says, start_asking, start_limited, tool
 
 
 def next_call(worker: Worker, run: Any) -> dict[str, Any]:
@@ -366,8 +366,8 @@ def test_an_answer_that_crosses_a_cancel_is_dropped(worker: Worker) -> None:
 
 def test_a_run_whose_parent_never_answers_ends_with_its_own_timeout(worker: Worker) -> None:
     """fault: F51"""
-    agent = worker.agent([calls("lookup")] * 1000, tools=[tool(timeout_ms=NEVER_MS)], timeout_ms=100)
-    run, _ = start_asking(worker, agent)
+    agent = worker.agent([calls("lookup")] * 1000, tools=[tool(timeout_ms=NEVER_MS)])
+    run, _ = start_limited(worker, agent, "tool_call")
     failed(worker.terminal(run), "Timeout")
 
 

@@ -7,6 +7,7 @@ import os
 import resource
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -145,10 +146,19 @@ async def limit_processes(limit: int) -> str:
     return "limited"
 
 
+_woken = threading.Event()
+
+
 def doze() -> str:
-    """Holds its thread for a moment."""
-    time.sleep(0.3)
+    """Holds its thread until it is woken."""
+    _woken.wait(LONG_S)
     return "awake"
+
+
+async def wake() -> str:
+    """Wakes those that doze; takes no thread."""
+    _woken.set()
+    return "woken"
 
 
 def write(path: str) -> str:

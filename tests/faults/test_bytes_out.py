@@ -15,7 +15,7 @@ from tests.kit import Worker, failed, succeeded, texts
 from tests.kit.channels import Channel
 from tests.kit.messages import tool_returns
 
-from .scenes import MIB, faulty_worker, run_faulty, start_faulty
+from .scenes import MIB, faulty_worker, run_faulty, start_faulty, wait_until_held_back
 
 RECORDS = int(os.environ.get("FAULTS_RECORDS", "100000"))
 """Logs of a flood. A million take minutes on a small machine: set the variable for those."""
@@ -178,6 +178,8 @@ def test_where_only_the_reading_end_is_closed_nothing_storms_and_nothing_spins()
     """
     pieces = ["x" * 1000] * 2000
     with faulty_worker() as worker:
+        succeeded(worker.run(worker.agent([says("warm")])))
+        started = cpu_seconds(worker.pid)
         agent = worker.agent([says("".join(pieces), chunks=pieces, chunk_delay_ms=1)])
         streams = [worker.start_stream(agent) for _ in range(20)]
         worker.start_run(worker.agent([says("never", delay_ms=NEVER_MS)]))
@@ -190,7 +192,8 @@ def test_where_only_the_reading_end_is_closed_nothing_storms_and_nothing_spins()
         worker.wait_exit(OUT_S)
         assert worker.returncode == 0
         assert worker.survivors() == []
-        assert computed_by_children() - before - computed < 2
+        # Its start is the measure: a loop that spins until it ends computes for longer, on any machine.
+        assert computed_by_children() - before - computed < started
         assert worker.stderr == ""
 
 
@@ -235,16 +238,15 @@ def test_small_pings_go_between_large_results() -> None:
     """
     with Worker(timeout=120) as worker:
         agent = worker.agent([says("x" * (16 * MIB))])
+        worker.stop_reading()
         runs = [worker.start_run(agent, messages="none") for _ in range(16)]
-        passed: list[int] = []
-
-        def arrived() -> int:
-            return sum(frame.get("id") in runs for frame in worker.frames)
-
-        while arrived() < len(runs):
-            before = arrived()
-            succeeded(worker.ask("ping"))
-            passed.append(arrived() - before)
-        assert max(passed) <= 4
+        wait_until_held_back(worker)
+        pings = [worker.submit("ping") for _ in range(100)]
+        wait_until_held_back(worker)
+        worker.resume_reading()
         for run in runs:
             assert len(succeeded(worker.terminal(run))["result"]) == 16 * MIB
+        for ping in pings:
+            succeeded(worker.terminal(ping))
+        order = [frame["id"] for frame in worker.frames if frame.get("id") in (*runs, *pings)]
+        assert sum(run in order[: order.index(pings[-1])] for run in runs) == 1

@@ -115,10 +115,14 @@ def test_without_a_thread_for_it_a_tool_fails_and_no_other() -> None:
     if os.getuid() != 0:
         pytest.skip("only root can become somebody who has no processes yet")
     with with_little('{"NPROC": 100}') as worker:
+        waking = doing(worker, ("wake", {}))
         assert done(worker, "limit_processes", limit=1) == "limited"
         dozing = doing(worker, ("doze", {}))
-        answers = [worker.terminal(run) for run in [worker.start_run(dozing) for _ in range(3)]]
-        assert "error" in {answer["type"] for answer in answers}
+        runs = [worker.start_run(dozing) for _ in range(3)]
+        refused_one = worker.wait_for(lambda frame: frame["type"] == "error" and frame["id"] in runs)
+        # Its agent is there: making one would take a thread.
+        succeeded(worker.run(waking))
+        answers = [refused_one, *(worker.terminal(run) for run in runs if run != refused_one["id"])]
         assert {answer["error_type"] for answer in answers if answer["type"] == "error"} == {"ToolError"}
         assert done(worker, "nap", seconds=0) == "awake"
         assert done(worker, "limit_processes", limit=100) == "limited"

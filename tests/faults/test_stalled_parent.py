@@ -2,14 +2,13 @@
 
 import os
 import time
-from pathlib import Path
 from typing import Any
 
 from tests.contract.scenarios import calls, says, tool
 from tests.kit import Frame, Worker, succeeded, texts
 from tests.kit.processes import forget_peak, resident_bytes
 
-from .scenes import MIB, faulty_agent, faulty_worker
+from .scenes import MIB, faulty_agent, faulty_worker, wait_until_held_back
 
 STALL_S = float(os.environ.get("FAULTS_STALL_S", "0"))
 """How long the parent goes on not reading once everything waits for it. A minute of it is run by hand."""
@@ -23,21 +22,6 @@ CALLS = 100
 
 ALLOWED_BYTES = RUNS * len(RESULT) + 80 * MIB
 """A run that may not leave holds its result. Encoded all at once, each would take twice its length besides."""
-
-
-def all_threads_sleep(pid: int) -> bool:
-    """Whether no thread of the process computes or waits for a processor."""
-    states = [(task / "stat").read_text().rpartition(")")[2].split()[0] for task in Path(f"/proc/{pid}/task").iterdir()]
-    return all(state == "S" for state in states)
-
-
-def wait_until_held_back(worker: Worker) -> None:
-    """Returns when the worker has done what it can do without its parent: it sleeps whenever one looks."""
-    deadline, seen = time.monotonic() + 240, 0
-    while seen < 50:
-        assert time.monotonic() < deadline, "the worker never comes to rest"
-        seen = seen + 1 if all_threads_sleep(worker.pid) else 0
-        time.sleep(0.005)  # between two looks; nothing depends on its length
 
 
 class Load:

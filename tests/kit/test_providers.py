@@ -440,7 +440,7 @@ def test_a_silent_server_is_a_timeout_where_the_request_has_one(
         server.stall(before=before, after=3)
         with pytest.raises(ModelTimeoutError):
             ask(server, streamed, ModelSettings(max_retries=0, max_tokens=1024, timeout=0.2))
-        server.requests[0].wait_disconnected()
+        server.wait_for_request().wait_disconnected()
 
 
 @each_mode

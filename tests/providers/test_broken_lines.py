@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.kit import Worker, failed, succeeded, texts
+from tests.kit import Frame, Worker, failed, in_time, succeeded, texts
 from tests.kit.messages import parts
 from tests.kit.providers import Interface, Provider
 
@@ -176,18 +176,23 @@ def test_silence_before_the_head_is_a_timeout(worker: Worker, server: Provider, 
     server.wait_for_request().wait_disconnected()
 
 
-def test_silence_after_a_beginning_is_a_timeout(worker: Worker, server: Provider, kind: Kind) -> None:
+def test_silence_after_a_beginning_is_a_timeout(worker: Worker, interface: Interface, kind: Kind) -> None:
     """clause: MODEL-IDLE, RUN-RESUME
     fault: G57
     """
-    server.stall(after=after_text(server), text=TEXT)
-    server.say(text="the whole answer")
-    agent = agent_on(worker, server, idle_timeout_ms=SOON_MS)
-    error = failed(end_of(worker, kind, agent), "ModelTimeout")
-    server.wait_for_request().wait_disconnected()
-    assert (
-        succeeded(worker.ask(kind, agent_id=agent, message_history=error["messages"]))["result"] == "the whole answer"
-    )
+
+    def attempt(limit: int) -> Frame | None:
+        with Provider(interface) as server:
+            server.stall(after=after_text(server), text=TEXT)
+            server.say(text="the whole answer")
+            agent = agent_on(worker, server)
+            error = failed(end_of(worker, kind, agent, idle_timeout_ms=limit), "ModelTimeout")
+            if not server.requests or not server.requests[0].stalled.is_set():
+                return None
+            server.requests[0].wait_disconnected()
+            return worker.ask(kind, agent_id=agent, message_history=error["messages"])
+
+    assert succeeded(in_time(attempt))["result"] == "the whole answer"
 
 
 def test_a_run_may_be_more_or_less_patient_than_its_agent(worker: Worker, server: Provider, either: Kind) -> None:
@@ -205,28 +210,42 @@ def test_a_model_that_trickles_is_not_silent(worker: Worker, server: Provider, e
     assert succeeded(end_of(worker, either, agent))["result"] == "hi"
 
 
-def test_the_clock_stands_still_while_a_tool_works(worker: Worker, server: Provider, either: Kind) -> None:
+def test_the_clock_stands_still_while_a_tool_works(worker: Worker, interface: Interface, either: Kind) -> None:
     """clause: MODEL-IDLE"""
-    server.say(tool_calls=lookup_calls("a"))
-    server.say(text="done")
-    slow, quick = Provider(server.interface), agent_on(worker, server, tools=[LOOKUP], idle_timeout_ms=SOON_MS)
-    with slow:
-        run = worker.submit(either, agent_id=quick, prompt="go")
-        call = worker.wait_for("tool_call", of=run)
-        # Another run with the same patience, begun after the call, has been timed out by the time this one goes on.
-        slow.stall(before="headers")
-        failed(worker.run(agent_on(worker, slow, idle_timeout_ms=SOON_MS)), "ModelTimeout")
-        slow.wait_for_request()
-        worker.answer(call, result=1)
-        assert succeeded(worker.terminal(run))["result"] == "done"
+
+    def attempt(limit: int) -> Frame | None:
+        with Provider(interface) as quick, Provider(interface) as slow:
+            quick.say(tool_calls=lookup_calls("a"))
+            quick.say(text="done")
+            agent = agent_on(worker, quick, tools=[LOOKUP], idle_timeout_ms=limit)
+            run = worker.submit(either, agent_id=agent, prompt="go")
+            frame = worker.wait_for(lambda frame: frame["type"] in ("tool_call", "error"), of=run)
+            if frame["type"] == "tool_call":
+                # Another run with the same patience, begun after the call, has been timed out by the time this one
+                # goes on.
+                slow.stall(before="headers")
+                failed(worker.run(agent_on(worker, slow, idle_timeout_ms=limit)), "ModelTimeout")
+                worker.answer(frame, result=1)
+                frame = worker.terminal(run)
+            return None if frame.get("error_type") == "ModelTimeout" else frame
+
+    assert succeeded(in_time(attempt))["result"] == "done"
 
 
-def test_the_timeout_of_a_run_ends_a_silence_too(worker: Worker, server: Provider, either: Kind) -> None:
+def test_the_timeout_of_a_run_ends_a_silence_too(worker: Worker, interface: Interface, either: Kind) -> None:
     """clause: RUN-TIMEOUT"""
-    server.stall(before="headers")
-    error = failed(end_of(worker, either, agent_on(worker, server), timeout_ms=SOON_MS), "Timeout")
-    assert error["details"] == {"timeout_ms": SOON_MS}
-    server.wait_for_request().wait_disconnected()
+
+    def attempt(limit: int) -> bool | None:
+        with Provider(interface) as server:
+            server.stall(before="headers")
+            error = failed(end_of(worker, either, agent_on(worker, server), timeout_ms=limit), "Timeout")
+            assert error["details"] == {"timeout_ms": limit}
+            if not server.requests:
+                return None
+            server.requests[0].wait_disconnected()
+            return True
+
+    assert in_time(attempt)
 
 
 # ---------------------------------------------------------------- cancelling

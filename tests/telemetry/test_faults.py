@@ -10,10 +10,14 @@ from pathlib import Path
 import pytest
 
 from tests.kit import REPOSITORY, Worker, succeeded
+from tests.kit.messages import tool_returns
 
 from .collector import Answers, Collector
 
 SOON = {"OTEL_BSP_SCHEDULE_DELAY": "1", "OTEL_METRIC_EXPORT_INTERVAL": "5", "OTEL_EXPORTER_OTLP_TIMEOUT": "1"}
+LATE = {"OTEL_BSP_SCHEDULE_DELAY": "3600000", "OTEL_METRIC_EXPORT_INTERVAL": "3600000"}
+"""At the end, or when it is asked for."""
+
 RUNS = 300
 
 SLOW_EXIT_S = 20.0
@@ -80,8 +84,7 @@ def test_a_collector_that_comes_back_is_told_what_follows() -> None:
 def test_at_every_orderly_end_what_is_left_is_exported(how: str) -> None:
     """clause: OTEL-END"""
     with Collector() as collector:
-        late = {"OTEL_BSP_SCHEDULE_DELAY": "3600000", "OTEL_METRIC_EXPORT_INTERVAL": "3600000"}
-        with Worker(env=collector.environment(**late)) as worker:
+        with Worker(env=collector.environment(**LATE)) as worker:
             lookup = {"name": "lookup", "parameters": {"type": "object"}}
             agent = worker.agent([{"tool_calls": [{"name": "lookup"}]}, {"text": "done"}], tools=[lookup])
             run = worker.start_run(agent)
@@ -123,16 +126,17 @@ def test_a_reader_that_is_gone_is_not_made_to_wait() -> None:
 
 
 FORKING = """
-import os, time
-from opentelemetry import trace
+import os
+from opentelemetry import metrics, trace
 def fork():
     with trace.get_tracer("shop").start_as_current_span("before"):
         child = os.fork()
         if child == 0:
             with trace.get_tracer("shop").start_as_current_span("in the child"):
                 pass
-            time.sleep(0.5)
-            os._exit(0)
+            metrics.get_meter("shop").create_counter("shop.in_the_child").add(1)
+            providers = trace.get_tracer_provider(), metrics.get_meter_provider()
+            os._exit(0 if all([provider.force_flush() for provider in providers]) else 1)
         return os.waitpid(child, 0)[1]
 """
 
@@ -140,13 +144,17 @@ def fork():
 def test_a_forked_child_exports_nothing(tmp_path: Path) -> None:
     """clause: OTEL-FAULTS"""
     (tmp_path / "forking.py").write_text(FORKING)
+    # No export of the parent is under way when it forks: its locks would stay locked in the child.
     with Collector() as collector:
-        env = collector.environment(OTEL_METRIC_EXPORT_INTERVAL="20")
-        with Worker("--allow-import", "forking", env=env, pythonpath=[tmp_path, REPOSITORY]) as worker:
+        with Worker(
+            "--allow-import", "forking", env=collector.environment(**LATE), pythonpath=[tmp_path, REPOSITORY]
+        ) as worker:
             tool = {"name": "fork", "handler": {"python": "forking:fork"}}
             agent = worker.agent([{"tool_calls": [{"name": "fork"}]}, {"text": "done"}], tools=[tool])
-            succeeded(worker.run(agent))
+            ((_, status, _),) = tool_returns(succeeded(worker.run(agent))["messages"])
+            assert status == 0
         names = [span.name for span in collector.spans]
         assert names.count("before") == 1
         assert "in the child" not in names
+        assert "shop.in_the_child" not in collector.points
         assert {resource["process.pid"] for resource in collector.resources} == {worker.pid}

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import sys
 from collections.abc import AsyncIterator
 from typing import Any, cast
@@ -9,6 +10,8 @@ from typing import Any, cast
 from pydantic_ai import Agent, RunContext
 from pydantic_ai.messages import ModelMessage, ModelRequest, ModelResponse, TextPart, ToolCallPart, UserPromptPart
 from pydantic_ai.models.function import AgentInfo, DeltaToolCall, DeltaToolCalls, FunctionModel
+
+log = logging.getLogger(__name__)
 
 
 def _describe(messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:
@@ -48,6 +51,7 @@ leaving = Agent(FunctionModel(_describe), instructions=_leave)
 
 
 async def _stay(_ctx: RunContext[Any]) -> str:
+    log.info("begun")
     while True:
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.sleep(600)

@@ -329,18 +329,21 @@ def recurse(n: int = 0) -> int:
 
 def hang() -> str:
     """Holds its thread."""
+    log.info("begun")
     time.sleep(LONG_S)
     return "late"
 
 
 async def hang_later() -> str:
     """Waits on the loop, and can be cancelled."""
+    log.info("begun")
     await asyncio.sleep(LONG_S)
     return "late"
 
 
 async def swallow_cancellation() -> str:
     """Waits on the loop and does not let itself be cancelled."""
+    log.info("begun")
     deadline = time.monotonic() + LONG_S
     while time.monotonic() < deadline:
         try:
