@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
@@ -100,6 +101,9 @@ def _serve(parsed: argparse.Namespace) -> int:
 
 def _cannot_start(error: Exception, parsed: argparse.Namespace) -> int:
     _complain(f"the worker cannot start: {error!r}", nouse_stdio=parsed.nouse_stdio)
+    if threading.active_count() > 1:
+        # Those that were started already may not be able to end: the C library opens a file for that.
+        os._exit(EX_SOFTWARE)
     return EX_SOFTWARE
 
 

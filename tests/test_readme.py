@@ -160,6 +160,7 @@ NO_BOUNDS = {
     "framing.HEADER_BYTES": "the form of a frame",
     "leavings.LEAST_BYTES": "when the collector is called",
     "logs.LINE_BYTES": "logs.LINE_FRAME_BYTES without what stands around a line",
+    "open_calls.BROKEN_SECONDS": "how long the tearing down of a run may take before it could ask once more",
     "outbox.FLUSH_TICK_SECONDS": "how often something is looked at",
     "outbox.INLINE_BYTES": "what a pipe takes at once",
     "reader.MEMORY_SECONDS": "how often something is tried",
@@ -169,6 +170,7 @@ NO_BOUNDS = {
     "serve.TELEMETRY_RESERVE_SECONDS": "what serve.TELEMETRY_SECONDS leaves of a deadline",
     "watchdog.BEAT_SECONDS": "how often something is said",
     "watchdog.URGENT_SWITCH_SECONDS": "how often threads take turns",
+    "words.DEFAULT_MAX_FRAME_BYTES": "`--max-frame-bytes` has a row",
 }
 """Named like a bound, and none: beyond it nothing is refused, cut or given up."""
 
