@@ -145,14 +145,14 @@ class ToolBench:
         finally:
             late = not work.done()
             if late:
-                await self._give_up(work, in_thread=not tool.function_schema.is_async)
+                await self.give_up(work, in_thread=not tool.function_schema.is_async)
         if late:
             raise TimeoutError
         if work.cancelled():
             raise fault_of(call.name, asyncio.CancelledError("it cancelled itself"))
         return work.result()
 
-    async def _give_up(self, work: asyncio.Task[Any], *, in_thread: bool) -> None:
+    async def give_up(self, work: asyncio.Task[Any], *, in_thread: bool) -> None:
         """Cancel once and wait for a moment: what goes on all the same, a thread for one, is left behind."""
         work.add_done_callback(heard_out)
         work.cancel()

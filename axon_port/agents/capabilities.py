@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
-import anyio
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 from pydantic_ai._utils import get_function_type_hints  # pyright: ignore[reportPrivateImportUsage]
@@ -26,6 +26,7 @@ from pydantic_ai.tools import RunContext, ToolDefinition
 from pydantic_ai.toolsets import AbstractToolset
 
 from axon_port.agents.allow import Allowed
+from axon_port.agents.credentials import check_credentials, secrets_in, without_userinfo
 from axon_port.wire.commands import Capability
 from axon_port.wire.errors import WireError
 
@@ -43,9 +44,6 @@ INIT_TIMEOUT_MS: Final = 30_000
 
 MAX_INIT_TIMEOUT_MS: Final = 86_400_000
 
-CLOSE_SECONDS: Final = 2.0
-"""How long a server may take to end itself before it is left to the end of the worker."""
-
 _OUR_FIELDS: Final = frozenset({APPROVAL_FIELD, INIT_TIMEOUT_FIELD})
 
 _SCRIPTS: Final = (".py", ".js")
@@ -53,6 +51,22 @@ _SCRIPTS: Final = (".py", ".js")
 _MCP_SERVERS: Final = ("url", "local", "native")
 
 _logger = logging.getLogger("axon_port.capabilities")
+
+
+def secrets_of(specs: Iterable[Capability]) -> Iterator[str]:
+    """What must appear nowhere of the arguments of MCP servers, those inside another's arguments included.
+
+    Tokens, each whole and as its last word (`Bearer …`), the values of headers that are named like a key, and passwords
+    of URLs, as they are written and decoded. Never empty; of any length. Takes whatever a frame has, and raises
+    nothing.
+    """
+    return (
+        secret
+        for spec in specs
+        for name, arguments in _named(spec)
+        if name == "MCP"
+        for secret in secrets_in(arguments)
+    )
 
 
 def capability_names() -> list[str]:
@@ -66,6 +80,8 @@ def build_capabilities(specs: Sequence[Capability], allowed: Allowed) -> list[Ab
         allowed.demand_capability(name)
         if name == "MCP" and any(not _is_http(server) for server in _servers(arguments)):
             allowed.demand_capability(MCP_STDIO)
+        if name == "MCP":
+            check_credentials(arguments)
     return [_build(spec) for spec in specs]
 
 
@@ -77,11 +93,9 @@ async def close_capabilities(capabilities: Iterable[AbstractCapability[Any]]) ->
         if isinstance(toolset, AbstractToolset):
             toolset.apply(toolsets.append)
     for toolset in toolsets:
-        transport: Any = getattr(getattr(toolset, "client", None), "transport", None)
-        if transport is not None:
+        if (close := getattr(toolset, "aclose", None)) is not None:
             try:
-                with anyio.move_on_after(CLOSE_SECONDS):
-                    await transport.close()
+                await close()
             except Exception:
                 # The others have to be closed too.
                 _logger.exception("an MCP server could not be closed")
@@ -95,7 +109,8 @@ def _build(spec: Capability) -> AbstractCapability[Any]:
     try:
         return _load(name, arguments)
     except Exception as error:  # noqa: BLE001  foreign code, and arguments it may not have expected
-        raise WireError("InvalidAgent", f"capability {name}: {error or type(error).__name__}") from None
+        reason = without_userinfo(str(error)) or type(error).__name__
+        raise WireError("InvalidAgent", f"capability {name}: {reason}") from None
 
 
 def _load(name: str, arguments: Any) -> AbstractCapability[Any]:
@@ -125,9 +140,20 @@ def _made(
         return kind.from_spec(*args, **arguments)
     theirs = {field: value for field, value in arguments.items() if field not in _OUR_FIELDS}
     init_timeout_ms = _init_timeout_ms(arguments.get(INIT_TIMEOUT_FIELD))
-    server: MCP[Any] = kind.from_spec(*args, **theirs)
-    _give_time(server, init_timeout_ms, arguments.get("id"))
+    server: MCP[Any] = kind.from_spec(*args, **_as_path(args, theirs))
+    _share(server, init_timeout_ms, arguments.get("id"))
     return _with_approval(server, arguments.get(APPROVAL_FIELD, False))
+
+
+def _as_path(args: tuple[Any, ...], arguments: dict[str, Any]) -> dict[str, Any]:
+    """The arguments, with a script beside its name as what it is: for names of scripts FastMCP warns every agent."""
+    script: Any = args[0] if args else arguments.get("url")
+    if not isinstance(script, str) or not script.endswith(_SCRIPTS) or not Path(script).exists():
+        return arguments
+    # pydantic-ai has a word of its own about each of these.
+    if not arguments.keys().isdisjoint({"headers", "authorization_token", "native", "local"}):
+        return arguments
+    return {**arguments, "local": Path(script)}
 
 
 def _init_timeout_ms(wanted: Any) -> int:
@@ -138,21 +164,23 @@ def _init_timeout_ms(wanted: Any) -> int:
     return wanted
 
 
-def _give_time(server: MCP[Any], init_timeout_ms: int, given_id: str | None) -> None:
-    """Let the worker's own connection to a server take so long. The provider's own (`native`) is not ours."""
+def _share(server: MCP[Any], init_timeout_ms: int, given_id: str | None) -> None:
+    """Let the runs share the worker's own connection to a server. The provider's own (`native`) is not ours."""
     local = server.local
     if not isinstance(local, AbstractToolset):
         return
     from pydantic_ai.mcp import MCPToolset  # which `server` has imported: it takes longer than all the rest
 
+    from axon_port.agents.mcp_servers import Server
+
     if isinstance(local, MCPToolset):
         # Over the same transport, so that address and headers stay what pydantic-ai has made of the arguments.
-        server.local = MCPToolset[Any](
+        server.local = Server(
             local.client.transport,
             # What is derived from an address is derived again: telemetry tells it from an id that somebody chose.
-            id=given_id,
+            given_id=given_id,
             include_instructions=local.include_instructions,
-            init_timeout=init_timeout_ms / 1000,
+            init_timeout_ms=init_timeout_ms,
         )
 
 

@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cached_property
-from typing import Any
+from typing import Any, Final
 
+import anyio
 from pydantic_ai import Agent
 from pydantic_ai.capabilities import AbstractCapability
 from pydantic_ai.usage import UsageLimits
@@ -33,6 +34,13 @@ from axon_port.agents.tracing import Instrumentation
 from axon_port.wire import commands
 from axon_port.wire.errors import WireError
 
+BUILDING_THREADS: Final = 256
+"""Agents built at once. Their own, as that of `PREPARING_THREADS`: an import that hangs holds its thread for good, and
+anyio's forty would be those of every agent, every run and the tools of every module."""
+
+PREPARING_THREADS: Final = 64
+"""Runs at once whose own model or output is made ready."""
+
 
 @dataclass(frozen=True)
 class Workshop:
@@ -44,6 +52,10 @@ class Workshop:
     schemas: SchemaCache = field(default_factory=SchemaCache)
     instrumentation: Instrumentation | None = None
     """What runs are traced with, where they are."""
+    building: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(BUILDING_THREADS))
+    """The threads on which agents are built."""
+    preparing: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(PREPARING_THREADS))
+    """The threads on which the model and the output of a single run are."""
 
 
 @dataclass(frozen=True)

@@ -247,7 +247,9 @@ class Execution:
         if schema is None:
             return
         mode = self._definition.command.output_mode
-        self._output = await anyio.to_thread.run_sync(definitions.build_output, schema, mode, self._workshop)
+        self._output = await anyio.to_thread.run_sync(
+            definitions.build_output, schema, mode, self._workshop, limiter=self._workshop.preparing
+        )
         self._tap.expect(self._output)
 
     def _output_type(self) -> Any:
@@ -269,7 +271,13 @@ class Execution:
         if self._command.model is None:
             return self._definition.model
         building = asyncio.create_task(
-            anyio.to_thread.run_sync(build_models, self._command.model, self._lease, self._workshop.recordings)
+            anyio.to_thread.run_sync(
+                build_models,
+                self._command.model,
+                self._lease,
+                self._workshop.recordings,
+                limiter=self._workshop.preparing,
+            )
         )
         try:
             return await asyncio.shield(building)

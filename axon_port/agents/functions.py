@@ -28,6 +28,7 @@ from pydantic_ai.tools import Tool as FunctionTool
 from pydantic_core import PydanticSerializationError, SchemaValidator, core_schema, to_json
 
 from axon_port.agents.ends import SAID_TO_PYDANTIC_AI, ToolFault, fault_of, heard_out, is_our_cancellation
+from axon_port.agents.history import plain_of_code
 from axon_port.agents.host import Call
 from axon_port.wire import codec
 from axon_port.wire.data import MAX_KEPT_DEPTH, too_deep
@@ -118,14 +119,16 @@ def portable(value: Any) -> Any:
     for a `content` that no prompt could have.
     """
     if not isinstance(value, ToolReturn):
-        return _portable(value)
+        kept, written = _portable(value)
+        return plain_of_code(kept, written)
     returned = cast("ToolReturn[Any]", value)
     if returned.content is not None:
         UserPromptPart(returned.content)
-    return replace(returned, return_value=_portable(returned.return_value), metadata=_portable(returned.metadata))
+    return replace(returned, return_value=_portable(returned.return_value)[0], metadata=_portable(returned.metadata)[0])
 
 
-def _portable(content: Any) -> Any:
+def _portable(content: Any) -> tuple[Any, bytes]:
+    """And as it stands in a message."""
     try:
         written = tool_return_ta.dump_json(content)
         _check_iterators(content)
@@ -134,12 +137,13 @@ def _portable(content: Any) -> Any:
             _check_depth(codec.decode(written))
     except (UnicodeEncodeError, PydanticSerializationError, ValueError) as error:
         try:
-            plain = codec.decode(codec.encode(tool_return_ta.dump_python(content, mode="json")))
+            written = codec.encode(tool_return_ta.dump_python(content, mode="json"))
+            plain = codec.decode(written)
             _check_depth(plain)
         except (PydanticSerializationError, ValueError, TypeError, RecursionError):
             raise TypeError(f"a {type(content).__name__} was returned that has no JSON form: {error}") from None
-        return plain
-    return content
+        return plain, written
+    return content, written
 
 
 def _check_iterators(content: object) -> None:

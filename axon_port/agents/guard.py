@@ -11,6 +11,7 @@ import time
 from dataclasses import dataclass
 from typing import Any, Final
 
+import anyio
 from pydantic import ValidationError
 from pydantic_ai.capabilities import AbstractCapability
 from pydantic_ai.exceptions import SkipToolExecution, ToolFailedError, ToolRetryError, UnexpectedModelBehavior
@@ -25,7 +26,7 @@ from pydantic_ai.tools import (
 )
 
 from axon_port.agents.bench import ToolBench
-from axon_port.agents.ends import SAID_TO_PYDANTIC_AI, denial, fault_of, is_our_cancellation, too_late
+from axon_port.agents.ends import SAID_TO_PYDANTIC_AI, ToolFault, denial, fault_of, too_late
 from axon_port.agents.functions import portable
 from axon_port.agents.host import Call, Decision, Happened
 from axon_port.wire.errors import WireError
@@ -63,24 +64,49 @@ class RunGuard(AbstractCapability[Any]):
         if call.tool_name in self._bench.specs:
             return await handler(args)
         host, started = self._bench.host, time.monotonic()
-        clock = asyncio.timeout(None if self._timeout_ms is None else self._timeout_ms / 1000)
         host.note(Happened("tool_called"))
         try:
-            async with clock:
-                value = portable(await handler(args))
-        except _PASSED_ON:
-            raise
-        except BaseException as error:
-            if is_our_cancellation(error):
-                raise
-            if clock.expired():
-                host.note(Happened("tool_timed_out", time.monotonic() - started))
-                raise too_late(self._timeout_ms) from None
+            value = await self._within_time(call.tool_name, handler, args)
+        except TimeoutError:
+            host.note(Happened("tool_timed_out", time.monotonic() - started))
+            raise too_late(self._timeout_ms) from None
+        except ToolFault:
             host.note(Happened("tool_failed", time.monotonic() - started))
-            raise fault_of(call.tool_name, error) from error
+            raise
         host.note(Happened("tool_answered", time.monotonic() - started))
         self._bench.answered[call.tool_call_id] = value
         return value
+
+    async def on_tool_execute_error(
+        self,
+        ctx: RunContext[Any],
+        *,
+        call: ToolCallPart,
+        tool_def: ToolDefinition,
+        args: dict[str, Any],
+        error: Exception,
+    ) -> Any:
+        # Of the tool itself: its arguments have been checked. From a hook it is what the model did wrong.
+        if isinstance(error, ValidationError) and call.tool_name not in self._bench.specs:
+            raise fault_of(call.tool_name, error) from error
+        raise error
+
+    async def _within_time(self, name: str, handler: Any, args: dict[str, Any]) -> Any:
+        """What the tool returned. In a task of its own: a tool that cancels the one it runs in does not end the run."""
+        work = asyncio.create_task(_called(name, handler, args))
+        timeout = None if self._timeout_ms is None else self._timeout_ms / 1000
+        try:
+            await asyncio.wait([work], timeout=timeout)
+        finally:
+            late = not work.done()
+            if late:
+                with anyio.CancelScope(shield=True):
+                    await self._bench.give_up(work, in_thread=False)
+        if late:
+            raise TimeoutError
+        if work.cancelled():
+            raise fault_of(name, asyncio.CancelledError("it cancelled itself"))
+        return work.result()
 
     async def handle_deferred_tool_calls(
         self, ctx: RunContext[Any], *, requests: DeferredToolRequests
@@ -99,3 +125,13 @@ class RunGuard(AbstractCapability[Any]):
         if decision.approved:
             return ToolApproved(override_args=decision.args)
         return denial(decision.message)
+
+
+async def _called(name: str, handler: Any, args: dict[str, Any]) -> Any:
+    try:
+        return portable(await handler(args))
+    except (*_PASSED_ON, asyncio.CancelledError):
+        raise
+    except BaseException as error:
+        # Here, because a `SystemExit` that leaves a task ends the event loop.
+        raise fault_of(name, error) from error

@@ -34,10 +34,12 @@ NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 """No call has been answered."""
 
 PLAIN: Final = {"axon_port": "json"}
-"""Metadata of a tool's return that is JSON of a parent's. Without it pydantic-ai would read a picture, or an address to
-fetch, out of an object that looks like one, when the message comes back."""
+"""Metadata of a tool's return that is JSON and nothing else. Without it pydantic-ai would read a picture, or an address
+to fetch, out of an object that looks like one, when the message comes back."""
 
 _CONTAINERS: Final = frozenset({dict, list})
+
+_KIND: Final = b'"kind":'
 
 ALLOW_LOCAL: Final = "allow-local"
 """The `force_download` that opens our own network to an address. A function may say so, a command may not."""
@@ -71,6 +73,16 @@ def parse_history(messages: list[Any]) -> list[ModelMessage]:
 def plain(value: Any) -> Any:
     """A parent's result for pydantic-ai, so that it comes back as what it is."""
     return ToolReturn(value, metadata=PLAIN) if _looks_like_content(value) else value
+
+
+def plain_of_code(value: Any, written: bytes) -> Any:
+    """The same for what code in the worker returned, unless it holds more than JSON does: that may be content.
+
+    `written` is the value as it stands in a message.
+    """
+    if type(value) not in _CONTAINERS or _KIND not in written or not _is_json(value):
+        return value
+    return ToolReturn(value, metadata=PLAIN)
 
 
 def check_closed(messages: Sequence[ModelMessage], *, prompted: bool) -> None:
@@ -160,7 +172,19 @@ def whole(value: Any) -> ToolReturn[Any]:
 def _looks_like_content(value: Any) -> bool:
     """Whether an object somewhere in it has a `kind`, as what pydantic-ai shows a model has."""
     # Faster than a walk through a million values, and the quotes of a text would be escaped.
-    return type(value) in _CONTAINERS and b'"kind":' in codec.encode(value)
+    return type(value) in _CONTAINERS and _KIND in codec.encode(value)
+
+
+def _is_json(value: object) -> bool:
+    walked = [value]
+    for each in walked:
+        if type(each) is dict:
+            walked.extend(cast("dict[object, object]", each).values())
+        elif isinstance(each, list | tuple):
+            walked.extend(cast("Sequence[object]", each))
+        elif not isinstance(each, str | int | float | None):
+            return False
+    return True
 
 
 def _put_back(parsed: Sequence[ModelMessage], messages: Sequence[Any]) -> None:

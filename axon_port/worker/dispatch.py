@@ -19,6 +19,7 @@ from axon_port.agents import strays
 from axon_port.agents.allow import Allowed
 from axon_port.agents.answers import answer_of
 from axon_port.agents.bench import THREADS
+from axon_port.agents.capabilities import secrets_of
 from axon_port.agents.definition import Workshop
 from axon_port.agents.failures import internal_error, wire_error
 from axon_port.agents.host import Decision
@@ -191,6 +192,8 @@ class Dispatcher:
     async def _create_agent(self, command: commands.CreateAgent, exchange: Exchange, change: Any) -> None:
         if command.model is not None:
             self._learn_keys(command.model)
+        for secret in secrets_of(command.capabilities):
+            self._parts.redactor.learn(secret)
         agent = await self.roster.create(command, change)
         definition = agent.definition
         exchange.succeed({"agent_id": command.agent_id, "model": definition.label, "tools": definition.tool_names})

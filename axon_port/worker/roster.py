@@ -94,7 +94,9 @@ class Roster:
                 raise WireError("AgentExists", message, details={"agent_id": command.agent_id})
             lease = self._workshop.models.lease()
             try:
-                definition = await anyio.to_thread.run_sync(build_agent, command, self._workshop, lease)
+                definition = await anyio.to_thread.run_sync(
+                    build_agent, command, self._workshop, lease, limiter=self._workshop.building
+                )
             except BaseException:
                 await lease.end()
                 raise

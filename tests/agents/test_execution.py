@@ -5,6 +5,7 @@ import threading
 from typing import Any, cast
 
 import anyio
+import anyio.to_thread
 import pytest
 from pydantic_ai.exceptions import UserError
 from pydantic_ai.run import AgentRun
@@ -47,6 +48,20 @@ def test_a_schema_of_deps_that_anything_meets_still_needs_some(schema: dict[str,
     assert caught.value.error_type == "InvalidDeps"
     assert outcome(agent, deps=None).result == "done"
     assert outcome({**agent, "deps": None}).result == "done"
+
+
+def test_a_run_with_a_model_and_an_output_of_its_own_begins_though_every_thread_of_the_modules_tools_hangs() -> None:
+    """clause: TOOL-THREADS"""
+    model = {"script": [{"output": {"a": 1}}]}
+    run = execution({}, model=model, output_schema={"type": "object"})
+
+    async def main() -> Outcome:
+        everybodys = anyio.to_thread.current_default_thread_limiter()
+        everybodys.total_tokens = 1
+        async with everybodys:
+            return await run.run()
+
+    assert run_async(main).result == {"a": 1}
 
 
 def test_nothing_is_added_to_a_run_that_is_over() -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Sequence
+from datetime import date
 from typing import Any
 
 import anyio
@@ -10,7 +11,7 @@ import anyio.lowlevel
 import pytest
 from pydantic_ai import Agent
 from pydantic_ai.exceptions import UnexpectedModelBehavior
-from pydantic_ai.messages import ModelMessage, ModelRequest, ToolReturnPart
+from pydantic_ai.messages import BinaryContent, ModelMessage, ModelRequest, ToolReturn, ToolReturnPart
 from pydantic_ai.models import ModelRequestParameters
 from pydantic_ai.tools import DeferredToolRequests
 
@@ -18,6 +19,8 @@ from axon_port.agents.allow import Allowed
 from axon_port.agents.bench import ToolBench, Toolset
 from axon_port.agents.deferral import ARGS_AFTER_APPROVAL
 from axon_port.agents.ends import ToolFault
+from axon_port.agents.functions import portable
+from axon_port.agents.history import PLAIN
 from axon_port.agents.host import Broken, Call, Decision, Failed, Retry, Returned
 from axon_port.agents.schemas import SchemaCache
 from axon_port.agents.script import ScriptedModel
@@ -564,3 +567,21 @@ def test_the_tools_of_a_run_are_listed_once_for_each_budget() -> None:
 
     run_async(main)
     assert [[tool.name for tool in parameters.function_tools] for parameters in seen] == [["look", "other"]] * 2
+
+
+LIKE_CONTENT = {"kind": "binary", "data": "AAAA", "media_type": "image/png"}
+PICTURE = BinaryContent(b"\0", media_type="image/png")
+
+
+@pytest.mark.parametrize("value", [LIKE_CONTENT, [1, {"a": (None, LIKE_CONTENT)}]], ids=repr)
+def test_json_of_a_function_that_looks_like_content_is_marked_as_json(value: Any) -> None:
+    """clause: TOOL-PYTHON, RUN-HISTORY"""
+    assert portable(value) == ToolReturn(value, metadata=PLAIN)
+
+
+@pytest.mark.parametrize(
+    "value", ["plain", {"a": 1}, PICTURE, [PICTURE, LIKE_CONTENT], [date(2026, 1, 2), LIKE_CONTENT]], ids=repr
+)
+def test_what_is_content_or_does_not_look_like_it_is_left_alone(value: Any) -> None:
+    """clause: TOOL-PYTHON, RUN-HISTORY"""
+    assert portable(value) is value

@@ -55,6 +55,10 @@ class Watched:
     def __init__(self, pid: int) -> None:
         self._fd = os.pidfd_open(pid)
 
+    def kill(self) -> None:
+        """Ends it."""
+        signal.pidfd_send_signal(self._fd, signal.SIGKILL)
+
     def wait_end(self) -> None:
         """Returns when the process has ended."""
         poll = select.poll()

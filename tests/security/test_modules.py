@@ -12,6 +12,7 @@ from tests.kit.messages import tool_returns
 
 SOURCE = """
 import asyncio, logging, os, sys
+from pydantic import TypeAdapter
 from pydantic_ai import Agent, ApprovalRequired, ModelRetry, RunContext, ToolFailed, ToolReturn
 from pydantic_ai.tools import Tool
 log = logging.getLogger("desk")
@@ -38,6 +39,29 @@ def throw(kind: str) -> str:
 async def throw_later(kind: str) -> str:
     await asyncio.sleep(0)
     raise _make(kind)
+
+@agent.tool_plain
+async def cancel_itself() -> str:
+    asyncio.current_task().cancel()
+    await asyncio.sleep(0)
+    return "went on"
+
+@agent.tool_plain
+def misread() -> int:
+    return TypeAdapter(int).validate_python("the secret of the desk")
+
+@agent.tool_plain
+def look_like(kind: str) -> dict:
+    return {"found": [{"kind": kind, "url": "http://127.0.0.1:9/a.png", "data": "AAAA", "media_type": "image/png"}]}
+
+@agent.tool_plain
+async def hold_on() -> str:
+    log.warning("holding on")
+    while True:
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError:
+            log.warning("asked to stop")
 
 @agent.tool_plain
 def leave() -> str:
@@ -129,6 +153,40 @@ def test_a_tool_that_raises_ends_its_run_and_no_other(worker: Worker, tool: str,
     worker.wait_for_log(lambda log: kind in log.get("traceback", ""))
     worker.answer(call, result=1)
     assert succeeded(worker.terminal(beside))["result"] == "done"
+
+
+@pytest.mark.parametrize(("tool", "told"), [("cancel_itself", "CancelledError"), ("misread", "ValidationError")])
+def test_what_goes_wrong_inside_a_tool_is_the_tool_s(worker: Worker, tool: str, told: str) -> None:
+    """It is neither the worker's fault nor, as arguments that do not fit would be, the model's.
+
+    clause: TOOL-FOREIGN, TOOL-RAISES
+    """
+    message = failed(called(worker, tool), "ToolError")["message"]
+    assert told in message
+    assert "the secret of the desk" not in message
+    worker.wait_for_log(lambda log: told in log.get("traceback", ""))
+
+
+def test_a_tool_that_does_not_stop_is_left_behind_and_counted(worker: Worker) -> None:
+    """clause: TOOL-FOREIGN, RUN-CANCEL"""
+    before = succeeded(worker.ask("stats"))["result"]["tools"]["abandoned"]
+    run = worker.start_run(desk(worker), model=script(("hold_on", {})))
+    worker.wait_for_log(lambda log: log["message"] == "holding on")
+    worker.submit("cancel", target=run)
+    failed(worker.terminal(run), "Cancelled")
+    assert succeeded(worker.ask("stats"))["result"]["tools"]["abandoned"] == before + 1
+
+
+@pytest.mark.parametrize("kind", ["binary", "image-url"])
+def test_json_that_looks_like_a_file_or_an_address_stays_json_in_a_history(worker: Worker, kind: str) -> None:
+    """clause: TOOL-FOREIGN, RUN-HISTORY"""
+    first = succeeded(called(worker, "look_like", kind=kind))
+    again = worker.run(
+        desk(worker), message_history=first["messages"], model={"script": [{"text": "done"}]}, messages="all"
+    )
+    ((_, content, _),) = tool_returns(succeeded(again)["messages"])
+    ((_, before, _),) = tool_returns(first["messages"])
+    assert content == before
 
 
 def test_a_tool_that_leaves_does_not_take_the_worker_with_it(worker: Worker) -> None:

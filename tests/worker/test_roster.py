@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+import anyio.to_thread
 import httpx2
 import pytest
 
@@ -39,6 +40,20 @@ def test_who_waits_for_a_creation_gets_the_agent_though_it_was_deleted_in_the_ne
         assert await waited_for is agent
         with pytest.raises(WireError, match="there is no agent 'a'"):
             roster.find("a")
+
+    run_async(main)
+
+
+def test_an_agent_is_built_though_every_thread_of_the_modules_tools_hangs() -> None:
+    """clause: AGENT-ORDER, TOOL-THREADS"""
+
+    async def main() -> None:
+        roster = Roster(Workshop(ALLOWED, Recordings(ALLOWED, lambda value: value)))
+        everybodys = anyio.to_thread.current_default_thread_limiter()
+        everybodys.total_tokens = 1
+        async with everybodys:
+            await roster.create(create_command("a"), roster.begin_change("a"))
+        assert len(roster) == 1
 
     run_async(main)
 
