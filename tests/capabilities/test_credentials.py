@@ -7,6 +7,7 @@ import pytest
 from axon_port.agents.allow import Allowed
 from axon_port.agents.capabilities import build_capabilities, secrets_of
 from axon_port.wire.errors import WireError
+from tests.kit import Worker, succeeded
 
 HTTP = "http://127.0.0.1:9/mcp"
 ALLOWED = Allowed(capabilities=frozenset({"MCP", "MCP:stdio", "PrefixTools"}))
@@ -82,3 +83,13 @@ FOUND: list[tuple[Any, list[str]]] = [
 def test_what_must_appear_nowhere_is_found(spec: Any, secrets: list[str]) -> None:
     """clause: CAP-SECRETS"""
     assert sorted(secrets_of([spec])) == sorted(secrets)
+
+
+def test_a_token_for_a_server_is_kept_out_of_texts() -> None:
+    """clause: CAP-SECRETS, SEC-KEYS"""
+    with Worker("--allow-capability", "MCP") as worker:
+        headers = {"X-Api-Key": "another secret", "X-Env": "production"}
+        spec = {"MCP": {"url": HTTP, "authorization_token": f"Bearer {SECRET}", "headers": headers}}
+        worker.agent([], capabilities=[spec])
+        telling = worker.agent([{"text": f"{SECRET}, another secret, production"}])
+        assert succeeded(worker.run(telling))["result"] == "[redacted], [redacted], production"
