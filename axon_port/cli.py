@@ -210,7 +210,7 @@ def _worker_options(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--log-level",
-        choices=LEVELS,
+        choices=tuple(LEVELS),
         default=defaults.log_level,
         metavar="LEVEL",
         help="the least level of log frames: debug, info, warning, error, critical (default: %(default)s)",

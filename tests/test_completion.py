@@ -46,7 +46,7 @@ def test_the_parser_is_read_wholly() -> None:
     program, *rest = COMMANDS
     assert {"--version", "--max-inflight", "--allow-import"} <= {option.flag for option in program.options}
     (level,) = [option for option in program.options if option.flag == "--log-level"]
-    assert (level.takes_value, level.choices) == (True, LEVELS)
+    assert (level.takes_value, level.choices) == (True, tuple(LEVELS))
     assert {command.name for command in rest} == set(program.words) >= {"demo", "doctor", "completion"}
     assert all(command.help for command in rest)
 

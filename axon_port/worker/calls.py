@@ -41,25 +41,28 @@ class PendingCalls:
     def __init__(self) -> None:
         self._last = 0
         self._waiting: dict[str, Waiting] = {}
-        self._asked: dict[Id, set[tuple[str, Wanted]]] = {}
+        self._unasked: dict[str, Id] = {}
+        self._numbered: dict[Id, list[str]] = {}
 
-    def begin(self, run_id: Id) -> None:
-        """A run is under way, and what it asks is kept in mind until its `end`."""
-        self._asked[run_id] = set()
+    def new_call_id(self, run_id: Id) -> str:
+        """The number of a call that the parent has not been asked yet, and may never be. `end` forgets it."""
+        self._last += 1
+        call_id = str(self._last)
+        self._unasked[call_id] = run_id
+        self._numbered.setdefault(run_id, []).append(call_id)
+        return call_id
 
     def end(self, run_id: Id) -> None:
-        """It asks nothing any more."""
-        del self._asked[run_id]
-
-    def new_call_id(self) -> str:
-        self._last += 1
-        return str(self._last)
+        """The run asks nothing any more."""
+        for call_id in self._numbered.pop(run_id, ()):
+            self._unasked.pop(call_id, None)
 
     def wait_for(self, run_id: Id, call_id: str, wanted: Wanted, faults: ArgumentsCheck | None) -> Waiting:
         """Enter a call. `faults` checks arguments that an approval puts in place of the model's."""
         waiting = Waiting(run_id, call_id, wanted, asyncio.get_running_loop().create_future(), faults)
         self._waiting[call_id] = waiting
-        self._asked[run_id].add((call_id, wanted))
+        if wanted == "tool_result":
+            self._unasked.pop(call_id, None)
         return waiting
 
     def forget(self, waiting: Waiting) -> None:
@@ -69,15 +72,16 @@ class PendingCalls:
 
     def find(self, run_id: Id, call_id: str, answer: Wanted) -> Waiting:
         """The call an answer is for. Raises `Crossed` or `UnknownCall`."""
-        asked = self._asked.get(run_id)
-        if asked is None:
-            # The run has ended, and its calls with it.
-            raise Crossed if self._was_made(call_id) and call_id not in self._waiting else UnknownCall
-        if (call_id, answer) not in asked:
-            raise UnknownCall
         waiting = self._waiting.get(call_id)
-        if waiting is None or waiting.answered.done() or waiting.wanted != answer:
-            raise Crossed
+        if waiting is None or waiting.answered.done():
+            early = answer == "tool_result" and call_id in self._unasked
+            raise Crossed if self._was_made(call_id) and not early else UnknownCall
+        if type(waiting.run_id) is not type(run_id) or waiting.run_id != run_id:
+            raise UnknownCall
+        if waiting.wanted != answer:
+            if answer == "approval":
+                raise Crossed
+            raise UnknownCall
         return waiting
 
     def _was_made(self, call_id: str) -> bool:

@@ -25,7 +25,7 @@ class RunHost:
         self.chunks = spans.flow(exchange, command, services.outbox, services.max_frame_bytes)
 
     def new_call_id(self) -> str:
-        return self._services.calls.new_call_id()
+        return self.calls.new_call_id()
 
     async def call_parent(self, call: Call) -> Answer:
         return await self.calls.tool(call)

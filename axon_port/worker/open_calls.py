@@ -37,13 +37,13 @@ class OpenCalls:
         """Whether anything still waits on the parent. What it has answered may not have been taken up yet."""
         return any(not waiting.answered.done() for waiting in self._open.values())
 
-    def begin(self) -> None:
-        """The run is under way; `close` it once."""
-        self._services.calls.begin(self._exchange.id)
-
     def parent_gone(self) -> None:
         """Nothing that is asked from now on can be answered."""
         self._parent_gone = True
+
+    def new_call_id(self) -> str:
+        """A number for a call of this run, whoever answers it."""
+        return self._services.calls.new_call_id(self._exchange.id)
 
     async def tool(self, call: Call) -> Answer:
         """Have the parent run a tool. Raises `TimeoutError` when `call.timeout` passed, `WireError` as `_ask` does."""

@@ -88,7 +88,6 @@ class ActiveRun:
         else:
             self._change.add_done_callback(self._meet)
         loop = asyncio.get_running_loop()
-        self._host.calls.begin()
         self._services.stats.runs_started += 1
         self._services.stats.agent(self.command.agent_id).runs += 1
         self.task = loop.create_task(self._run(), name=f"run {self.exchange.id}")
@@ -250,8 +249,8 @@ class ActiveRun:
             self._swallow(task)
             return self._error_frame(self._ending)
         if task.cancelled():
-            # Somebody inside the run cancelled it; nobody asked us to.
-            return self._error_frame(internal_error())
+            # Nobody asked us to.
+            return self._error_frame(self._seen(asyncio.CancelledError("somebody's code inside the run cancelled it")))
         if (error := task.exception()) is not None:
             return self._error_frame(self._seen(error))
         return task.result()

@@ -394,8 +394,8 @@ class Worker:
             self._telemetry.end(min(longest, self._watchdog.remaining - TELEMETRY_RESERVE_SECONDS))
 
     def _end_descendants(self) -> None:
-        # It takes a descriptor, and somebody may have used up all others.
-        with contextlib.suppress(IndexError):
+        # It takes a descriptor, and somebody may have used up all others, or closed this one.
+        with contextlib.suppress(IndexError, OSError):
             os.close(self._spare.pop())
         children.end_descendants(spared=self._guardian.pids)
 

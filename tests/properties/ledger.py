@@ -27,6 +27,7 @@ class Call:
     run_id: Any
     call_id: str
     state: Literal["approval", "tool_result", "over"]
+    was: Literal["approval", "tool_result"] = "tool_result"
 
 
 @dataclass
@@ -99,7 +100,9 @@ class Ledger:
             # An id that was given out and not yet shown is the worker's secret: it may know it already.
             (self.refusing_perhaps if call_id.isdecimal() else self.refusing)(**unknown)
         elif call.state == "over":
-            return
+            if call.was == "approval" and command["type"] == "tool_result":
+                # It is approved, or will never be made: in either case the parent has not been asked for a result.
+                self.refusing_perhaps(**unknown)
         elif key_of(call.run_id) != key_of(run_id) or (command["type"] == "tool_result" and call.state == "approval"):
             self.refusing(**unknown)
         elif command["type"] == call.state:
@@ -202,7 +205,7 @@ class Ledger:
     def _asked(self, frame: Frame, state: Literal["approval", "tool_result"]) -> None:
         known = self.call_ids.get(frame["call_id"])
         assert known is None or (state == "tool_result" and known.state == "over"), f"asked twice: {frame}"
-        call = Call(frame["id"], frame["call_id"], state)
+        call = Call(frame["id"], frame["call_id"], state, state)
         self.call_ids[call.call_id] = call
         self.calls.append(call)
 

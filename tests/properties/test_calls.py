@@ -26,7 +26,7 @@ class CallsMachine(RuleBasedStateMachine):
         self.calls = PendingCalls()
         self.made = 0
         self.open: dict[str, Waiting] = {}
-        self.asked: dict[Any, set[tuple[str, Wanted]]] = {}
+        self.unasked: dict[str, Any] = {}
 
     def teardown(self) -> None:
         self.loop.close()
@@ -36,33 +36,31 @@ class CallsMachine(RuleBasedStateMachine):
             return self.calls.wait_for(run_id, call_id, wanted, None)
 
         self.open[call_id] = self.loop.run_until_complete(wait_for())
-        self.asked[run_id].add((call_id, wanted))
+        if wanted == "tool_result":
+            self.unasked.pop(call_id, None)
 
     @rule(run_id=RUNS)
-    def begin_or_end(self, run_id: Any) -> None:
-        if run_id not in self.asked:
-            self.asked[run_id] = set()
-            self.calls.begin(run_id)
-            return
+    def know_a_call_that_is_not_asked(self, run_id: Any) -> None:
+        self.number_a_call(run_id)
+
+    def number_a_call(self, run_id: Any) -> str:
+        call_id = self.calls.new_call_id(run_id)
+        self.made += 1
+        assert call_id == str(self.made)
+        self.unasked[call_id] = run_id
+        return call_id
+
+    @rule(run_id=RUNS)
+    def end_a_run(self, run_id: Any) -> None:
         for call_id, waiting in list(self.open.items()):
             if waiting.run_id == run_id:
                 self.forget(call_id)
-        del self.asked[run_id]
         self.calls.end(run_id)
-
-    @rule()
-    def know_a_call_that_is_not_asked(self) -> None:
-        self.made += 1
-        assert self.calls.new_call_id() == str(self.made)
+        self.unasked = {call_id: owner for call_id, owner in self.unasked.items() if owner != run_id}
 
     @rule(run_id=RUNS, wanted=WANTED)
     def new_call(self, run_id: Any, wanted: Wanted) -> None:
-        if run_id not in self.asked:
-            return
-        call_id = self.calls.new_call_id()
-        self.made += 1
-        assert call_id == str(self.made)
-        self.make(run_id, call_id, wanted)
+        self.make(run_id, self.number_a_call(run_id), wanted)
 
     @rule(call_id=CALL_IDS)
     def approve_and_go_on(self, call_id: str) -> None:
@@ -74,21 +72,21 @@ class CallsMachine(RuleBasedStateMachine):
     @rule(run_id=RUNS, call_id=CALL_IDS, wanted=WANTED)
     def answer(self, run_id: Any, call_id: str, wanted: Wanted) -> None:
         waiting = self.open.get(call_id)
-        was_asked = (call_id, wanted) in self.asked.get(run_id, ())
-        crossed_the_run_s_end = (
-            run_id not in self.asked and waiting is None and call_id in map(str, range(1, self.made + 1))
-        )
+        ours = waiting is not None and (type(waiting.run_id), waiting.run_id) == (type(run_id), run_id)
+        was_made = call_id in {str(number) for number in range(1, self.made + 1)}
         try:
             found = self.calls.find(run_id, call_id, wanted)
         except Crossed:
-            assert was_asked or crossed_the_run_s_end
-            assert waiting is None or waiting.wanted != wanted
+            assert was_made
+            assert wanted == "approval" or call_id not in self.unasked
+            assert waiting is None or (ours and waiting.wanted == "tool_result" and wanted == "approval")
         except UnknownCall:
-            assert not was_asked
-            assert not crossed_the_run_s_end
+            early = wanted == "tool_result" and call_id in self.unasked
+            assert not was_made or early or (waiting is not None and (not ours or waiting.wanted != wanted))
         else:
             assert found is waiting
-            assert (found.run_id, found.wanted) == (run_id, wanted)
+            assert ours
+            assert found.wanted == wanted
             found.answered.set_result(None)
             del self.open[call_id]
 

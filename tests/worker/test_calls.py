@@ -9,22 +9,14 @@ from axon_port.worker.calls import Crossed, PendingCalls, UnknownCall, Waiting, 
 from .rig import run_async
 
 
-def calls_of(*run_ids: Any) -> PendingCalls:
-    """The table while these runs are under way."""
-    calls = PendingCalls()
-    for run_id in run_ids or (1,):
-        calls.begin(run_id)
-    return calls
-
-
 def waiting_call(calls: PendingCalls, run_id: Any = 1, wanted: Wanted = "tool_result") -> Waiting:
-    return calls.wait_for(run_id, calls.new_call_id(), wanted, None)
+    return calls.wait_for(run_id, calls.new_call_id(run_id), wanted, None)
 
 
 def test_call_ids_count_and_are_never_used_twice() -> None:
     """clause: CALL-ID"""
     calls = PendingCalls()
-    assert [calls.new_call_id() for _ in range(12)] == [str(number) for number in range(1, 13)]
+    assert [calls.new_call_id(1) for _ in range(12)] == [str(number) for number in range(1, 13)]
 
 
 @pytest.mark.parametrize("wanted", ["tool_result", "approval"])
@@ -32,7 +24,7 @@ def test_an_answer_finds_the_call_that_waits_for_it(wanted: Wanted) -> None:
     """clause: CALL-ANSWER"""
 
     async def main() -> None:
-        calls = calls_of()
+        calls = PendingCalls()
         first, second = waiting_call(calls, 1, wanted), waiting_call(calls, 1, wanted)
         assert calls.find(1, second.call_id, wanted) is second
         assert calls.find(1, first.call_id, wanted) is first
@@ -44,7 +36,7 @@ def test_an_answer_to_a_call_that_is_over_crossed_its_end() -> None:
     """clause: CALL-LATE"""
 
     async def main() -> None:
-        calls = calls_of()
+        calls = PendingCalls()
         waiting = waiting_call(calls)
         calls.forget(waiting)
         with pytest.raises(Crossed):
@@ -57,7 +49,7 @@ def test_a_second_answer_in_the_same_breath_crossed_the_first() -> None:
     """clause: CALL-LATE"""
 
     async def main() -> None:
-        calls = calls_of()
+        calls = PendingCalls()
         waiting = waiting_call(calls)
         calls.find(1, waiting.call_id, "tool_result").answered.set_result("x")
         with pytest.raises(Crossed):
@@ -90,7 +82,7 @@ def test_an_answer_to_a_call_that_was_never_made_is_for_none(call_id: str) -> No
     """clause: CALL-UNKNOWN"""
 
     async def main() -> None:
-        calls = calls_of()
+        calls = PendingCalls()
         waiting_call(calls)
         waiting_call(calls)
         with pytest.raises(UnknownCall):
@@ -104,7 +96,7 @@ def test_an_answer_for_another_run_is_for_none(made_for: Any, answered_for: Any)
     """clause: CALL-UNKNOWN"""
 
     async def main() -> None:
-        calls = calls_of(made_for, answered_for)
+        calls = PendingCalls()
         waiting = waiting_call(calls, made_for)
         with pytest.raises(UnknownCall):
             calls.find(answered_for, waiting.call_id, "tool_result")
@@ -117,7 +109,7 @@ def test_a_result_for_a_call_whose_approval_is_open_is_for_none() -> None:
     """clause: CALL-UNKNOWN"""
 
     async def main() -> None:
-        calls = calls_of()
+        calls = PendingCalls()
         waiting = waiting_call(calls, wanted="approval")
         with pytest.raises(UnknownCall):
             calls.find(1, waiting.call_id, "tool_result")
@@ -127,7 +119,7 @@ def test_a_result_for_a_call_whose_approval_is_open_is_for_none() -> None:
 
 def test_an_approval_for_a_call_that_was_approved_already_crossed_the_first() -> None:
     async def main() -> None:
-        calls = calls_of()
+        calls = PendingCalls()
         approval = waiting_call(calls, wanted="approval")
         calls.forget(approval)
         calls.wait_for(1, approval.call_id, "tool_result", None)
@@ -137,54 +129,45 @@ def test_an_approval_for_a_call_that_was_approved_already_crossed_the_first() ->
     run_async(main)
 
 
-@pytest.mark.parametrize("answer", ["tool_result", "approval"])
-def test_an_answer_to_a_call_that_the_parent_was_not_asked_is_for_none(answer: Wanted) -> None:
+def test_a_result_for_a_call_that_the_parent_was_not_asked_is_for_none() -> None:
     """It may know the number from a chunk: of a call that waits for its turn, or of a function of the worker.
 
     clause: CALL-UNKNOWN
     """
 
     async def main() -> None:
-        calls = calls_of()
-        with pytest.raises(UnknownCall):
-            calls.find(1, calls.new_call_id(), answer)
+        calls = PendingCalls()
+        unasked = calls.new_call_id(1)
+        approval = waiting_call(calls, wanted="approval")
+        calls.forget(approval)
+        for call_id in (unasked, approval.call_id):
+            with pytest.raises(UnknownCall):
+                calls.find(1, call_id, "tool_result")
+        waiting = calls.wait_for(1, unasked, "tool_result", None)
+        assert calls.find(1, unasked, "tool_result") is waiting
 
     run_async(main)
 
 
-def test_an_approval_that_nobody_asked_for_is_for_none() -> None:
-    """clause: CALL-UNKNOWN"""
+def test_a_result_for_whatever_a_run_has_numbered_crossed_its_end() -> None:
+    """clause: CALL-LATE"""
 
     async def main() -> None:
-        calls = calls_of()
-        with pytest.raises(UnknownCall):
-            calls.find(1, waiting_call(calls).call_id, "approval")
-
-    run_async(main)
-
-
-def test_whatever_was_asked_crossed_the_end_of_its_run_and_not_the_next_run_s() -> None:
-    """clause: CALL-LATE, CALL-UNKNOWN"""
-
-    async def main() -> None:
-        calls = calls_of()
-        waiting = waiting_call(calls)
-        calls.forget(waiting)
+        calls = PendingCalls()
+        unasked, other = calls.new_call_id(1), calls.new_call_id(2)
+        calls.end(1)
         calls.end(1)
         with pytest.raises(Crossed):
-            calls.find(1, waiting.call_id, "tool_result")
+            calls.find(1, unasked, "tool_result")
         with pytest.raises(UnknownCall):
-            calls.find(1, "2", "tool_result")
-        calls.begin(1)
-        with pytest.raises(UnknownCall):
-            calls.find(1, waiting.call_id, "tool_result")
+            calls.find(2, other, "tool_result")
 
     run_async(main)
 
 
 def test_the_way_out_of_the_table_is_for_the_one_that_is_in_it() -> None:
     async def main() -> None:
-        calls = calls_of()
+        calls = PendingCalls()
         approval = waiting_call(calls, wanted="approval")
         result = calls.wait_for(1, approval.call_id, "tool_result", None)
         calls.forget(approval)
@@ -199,7 +182,7 @@ def test_the_way_out_of_the_table_is_for_the_one_that_is_in_it() -> None:
 
 def test_a_result_is_not_shown_where_a_waiting_call_is() -> None:
     async def main() -> None:
-        waiting = waiting_call(calls_of())
+        waiting = waiting_call(PendingCalls())
         waiting.answered.set_result("a secret result")
         assert "secret" not in repr(waiting)
 
