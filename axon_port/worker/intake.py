@@ -311,12 +311,18 @@ class Intake:
     def _admit(self, envelope: Envelope, size: int) -> None:
         if envelope.type in ANSWERS:
             self._taken.append(Received(envelope, None, size))
-        elif (exchange := self._exchanges.claim(envelope.id, envelope.type)) is None:
-            self._in_use(envelope.id)
-        else:
+        elif (exchange := self._claimed(envelope)) is not None:
             self._taken.append(Received(envelope, exchange, size))
             if envelope.type == "shutdown":
                 self._on_shutdown(envelope.fields)
+
+    def _claimed(self, envelope: Envelope) -> Exchange | None:
+        """None where its id is in use, which is said before the end of the one that uses it can be."""
+        with self._exchanges.lock:
+            exchange = self._exchanges.claim(envelope.id, envelope.type)
+            if exchange is None:
+                self._in_use(envelope.id)
+            return exchange
 
     def _in_use(self, frame_id: Id) -> None:
         message = "this id is in use: its terminal frame has not been sent yet"

@@ -185,8 +185,8 @@ def test_the_watch_hears_an_import(place: Path) -> None:
 
 
 def test_the_watch_hears_an_import_from_the_standard_library(place: Path) -> None:
-    with watched(place, "--allow-import", "turtledemo") as worker:
-        tool = {"name": "f", "handler": {"python": "turtledemo:nothing"}}
+    with watched(place, "--allow-import", "wave") as worker:
+        tool = {"name": "f", "handler": {"python": "wave:nothing"}}
         worker.ask("create_agent", agent_id="a", model="test", tools=[tool])
     assert events(place) == {"exec"}
 

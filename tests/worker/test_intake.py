@@ -14,7 +14,7 @@ from axon_port.worker.exchanges import Exchange
 from axon_port.worker.intake import Inbox, InputEnded, InputEnding, InputLost, Item, Received, Signalled
 from tests.kit.shapes import problems_of
 
-from .rig import PONG, Desk
+from .rig import PONG, SECONDS, Desk
 
 MAX = 2**20
 
@@ -416,3 +416,23 @@ def test_pings_that_come_together_are_answered_as_if_they_came_alone() -> None:
     assert [frame["result"] for frame in (first, second, third)] == [PONG] * 3
     assert len(desk.items()) == 1
     assert (desk.stats.pings_at_once, desk.intake.frames_in) == (3, 5)
+
+
+def test_that_an_id_is_in_use_is_said_before_the_end_of_the_one_that_uses_it() -> None:
+    """A loop that settles it meanwhile waits. clause: ENV-DUPLICATE"""
+    desk = Desk()
+    desk.raw(b'{"type": "stats", "id": 4}')
+    (exchange,) = desk.exchanges
+    settling = threading.Thread(target=exchange.succeed, args=({},))
+    claim = desk.exchanges.claim
+
+    def claim_and_let_go_on(frame_id: Any, kind: str) -> Any:
+        found = claim(frame_id, kind)
+        settling.start()
+        settling.join(0.1)
+        return found
+
+    desk.exchanges.claim = claim_and_let_go_on
+    desk.raw(b'{"type": "stats", "id": 4}')
+    settling.join(SECONDS)
+    assert [frame["id"] for frame in desk.outbox.frames] == [None, 4]
