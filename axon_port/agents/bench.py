@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -139,20 +139,31 @@ class ToolBench:
                 raise ToolFault(message, details)
 
     async def _call_function(self, spec: ToolSpec, tool: FunctionTool[Any], call: Call, ctx: RunContext[Any]) -> Any:
-        work = asyncio.create_task(call_function(tool, call, ctx, self.threads))
+        work = call_function(tool, call, ctx, self.threads)
+        return await self.within(spec.timeout, call.name, work, in_thread=not tool.function_schema.is_async)
+
+    async def within(
+        self, timeout: float | None, name: str, called: Coroutine[Any, Any, Any], *, in_thread: bool = False
+    ) -> Any:
+        """What a function or a foreign tool returned. In a task of its own: who cancels that does not end the run.
+
+        Raises `TimeoutError` after `timeout` seconds, `ToolFault` where the tool cancelled itself, and what it raised.
+        """
+        work = asyncio.create_task(called)
         try:
-            await asyncio.wait([work], timeout=spec.timeout)
+            await asyncio.wait([work], timeout=timeout)
         finally:
             late = not work.done()
             if late:
-                await self.give_up(work, in_thread=not tool.function_schema.is_async)
+                with anyio.CancelScope(shield=True):
+                    await self._give_up(work, in_thread=in_thread)
         if late:
             raise TimeoutError
         if work.cancelled():
-            raise fault_of(call.name, asyncio.CancelledError("it cancelled itself"))
+            raise fault_of(name, asyncio.CancelledError("it cancelled itself"))
         return work.result()
 
-    async def give_up(self, work: asyncio.Task[Any], *, in_thread: bool) -> None:
+    async def _give_up(self, work: asyncio.Task[Any], *, in_thread: bool) -> None:
         """Cancel once and wait for a moment: what goes on all the same, a thread for one, is left behind."""
         work.add_done_callback(heard_out)
         work.cancel()

@@ -11,7 +11,6 @@ import time
 from dataclasses import dataclass
 from typing import Any, Final
 
-import anyio
 from pydantic import ValidationError
 from pydantic_ai.capabilities import AbstractCapability
 from pydantic_ai.exceptions import SkipToolExecution, ToolFailedError, ToolRetryError, UnexpectedModelBehavior
@@ -66,7 +65,8 @@ class RunGuard(AbstractCapability[Any]):
         host, started = self._bench.host, time.monotonic()
         host.note(Happened("tool_called"))
         try:
-            value = await self._within_time(call.tool_name, handler, args)
+            timeout = None if self._timeout_ms is None else self._timeout_ms / 1000
+            value = await self._bench.within(timeout, call.tool_name, _called(call.tool_name, handler, args))
         except TimeoutError:
             host.note(Happened("tool_timed_out", time.monotonic() - started))
             raise too_late(self._timeout_ms) from None
@@ -90,23 +90,6 @@ class RunGuard(AbstractCapability[Any]):
         if isinstance(error, ValidationError) and call.tool_name not in self._bench.specs:
             raise fault_of(call.tool_name, error) from error
         raise error
-
-    async def _within_time(self, name: str, handler: Any, args: dict[str, Any]) -> Any:
-        """What the tool returned. In a task of its own: a tool that cancels the one it runs in does not end the run."""
-        work = asyncio.create_task(_called(name, handler, args))
-        timeout = None if self._timeout_ms is None else self._timeout_ms / 1000
-        try:
-            await asyncio.wait([work], timeout=timeout)
-        finally:
-            late = not work.done()
-            if late:
-                with anyio.CancelScope(shield=True):
-                    await self._bench.give_up(work, in_thread=False)
-        if late:
-            raise TimeoutError
-        if work.cancelled():
-            raise fault_of(name, asyncio.CancelledError("it cancelled itself"))
-        return work.result()
 
     async def handle_deferred_tool_calls(
         self, ctx: RunContext[Any], *, requests: DeferredToolRequests
